@@ -1,0 +1,5 @@
+"""`python -m packlore` is the `packlore` command."""
+
+from packlore.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,80 @@
+"""What every proof is given: the two blocks of its rule, and a witness."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.proofs import evidence
+from tests.proofs.harness import Block, RuleFile, Witness
+from tests.services import Postgres
+
+WITNESSES = pytest.StashKey[dict[str, Witness]]()
+
+
+def _rule(module: str) -> RuleFile:
+    return RuleFile.load(Path(module).stem.removeprefix("test_").replace("_", "-"))
+
+
+@pytest.fixture
+def incorrect(request: pytest.FixtureRequest) -> Block:
+    """The rule's Incorrect block; with `--exchange` its Correct one."""
+    exchanged = bool(request.config.getoption("--exchange"))
+    return _rule(request.node.path.name).block(correct=exchanged)
+
+
+@pytest.fixture
+def correct(request: pytest.FixtureRequest) -> Block:
+    """The rule's Correct block; with `--exchange` its Incorrect one."""
+    exchanged = bool(request.config.getoption("--exchange"))
+    return _rule(request.node.path.name).block(correct=not exchanged)
+
+
+@pytest.fixture(scope="module")
+def _module_witness(request: pytest.FixtureRequest) -> Iterator[Witness]:
+    config = request.config
+    witness = Witness()
+    yield witness
+    whole = not config.getoption("-k") and not any("::" in str(arg) for arg in config.args)
+    if not whole or config.getoption("--exchange"):
+        return
+    assert request.node.path
+    rule = _rule(request.node.path.name)
+    config.stash.setdefault(WITNESSES, {})[rule.id] = witness
+    here = config.getoption("--environment")
+    elsewhere = {
+        symptom
+        for environment in evidence.ENVIRONMENTS
+        if environment != here
+        for symptom in evidence.load(environment)["rules"].get(rule.id, {}).get("symptoms", [])
+    }
+    unseen = [symptom for symptom in witness.unseen(rule.symptoms) if symptom not in elsewhere]
+    assert not unseen, f"{rule.path} lists symptoms that its proof never saw: {unseen}"
+    assert witness.incorrect, f"the proof of {rule.id} does not say what Incorrect did"
+    assert witness.correct, f"the proof of {rule.id} does not say what Correct did"
+
+
+@pytest.fixture
+def witness(
+    request: pytest.FixtureRequest, _module_witness: Witness, caplog: pytest.LogCaptureFixture
+) -> Iterator[Witness]:
+    """Remembers what the proof saw. Log lines of tests that run Incorrect count by themselves."""
+    yield _module_witness
+    if "incorrect" in request.fixturenames:
+        formatter = logging.Formatter("%(levelname)s %(name)s: %(message)s")
+        _module_witness.saw(*map(formatter.format, caplog.get_records("call")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _record(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[None]:
+    yield
+    config = request.config
+    if config.getoption("--record"):
+        seen = config.stash.get(WITNESSES, {})
+        with psycopg.connect(postgres.url()) as connection:
+            version = connection.info.parameter_status("server_version") or ""
+        evidence.record(config.getoption("--environment"), seen, version.split()[0])

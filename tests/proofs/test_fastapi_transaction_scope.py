@@ -1,0 +1,70 @@
+"""A commit that fails is seen by the client only where it runs before the response."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.exceptions import FastAPIError
+from sqlalchemy import BigInteger
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tests.proofs.harness import Block, Witness
+from tests.services import Database, serving
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
+
+
+async def _post_twice(block: Block, database: Database) -> tuple[list[int], int]:
+    """The statuses of two orders with one number, and the rows that are there afterwards."""
+    engine = create_async_engine(database.url())
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        factory: Any = async_sessionmaker(engine, class_=AsyncSession)
+        module = block.run(SessionFactory=factory, Order=Order)
+        async with serving(module.app) as served, httpx.AsyncClient(base_url=served.url) as client:
+            statuses = [(await client.post("/orders/7")).status_code for _ in range(2)]
+    finally:
+        await engine.dispose()
+    return statuses, await database.fetchval("SELECT count(*) FROM orders")
+
+
+async def test_incorrect_answers_200_and_loses_the_write(
+    incorrect: Block, database: Database, witness: Witness, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    statuses, rows = await _post_twice(incorrect, database)
+    assert (statuses, rows) == ([200, 200], 1)
+    witness.observed(incorrect="two orders with one number: 200 and 200, 1 row of 2")
+
+
+async def test_correct_answers_500_for_the_write_that_failed(
+    correct: Block, database: Database, witness: Witness
+) -> None:
+    statuses, rows = await _post_twice(correct, database)
+    assert (statuses, rows) == ([200, 500], 1)
+    witness.observed(correct="two orders with one number: 200 and 500, 1 row")
+
+
+def test_a_yield_dependency_over_it_needs_function_scope_too(correct: Block) -> None:
+    from fastapi import Depends, FastAPI
+
+    module = correct.run(SessionFactory=None, Order=Order)
+
+    async def outer(session: Any = module.Session.__metadata__[0]) -> Any:
+        yield session
+
+    with pytest.raises(FastAPIError, match="scope"):
+        FastAPI().get("/")(lambda value=Depends(outer): value)

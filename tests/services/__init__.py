@@ -1,0 +1,22 @@
+"""Real servers for tests: each has a free loopback port, and none outlives the test process."""
+
+from tests.services.pgbouncer import PgBouncer
+from tests.services.postgres import Database, Postgres
+from tests.services.process import ServiceFailed, ServiceMissing, free_port
+from tests.services.program import Program, serving_process
+from tests.services.redis import Redis
+from tests.services.uvicorn import Served, serving
+
+__all__ = [
+    "Database",
+    "PgBouncer",
+    "Postgres",
+    "Program",
+    "Redis",
+    "Served",
+    "ServiceFailed",
+    "ServiceMissing",
+    "free_port",
+    "serving",
+    "serving_process",
+]

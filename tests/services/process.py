@@ -1,0 +1,246 @@
+"""What every server program needs: a port, a folder, a log, and an end."""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+
+# Reads the process groups to guard, one a line, until its input ends: because the folder is closed,
+# or because the test process is gone, however it went. Then it ends the last one and removes $1.
+# QUIT comes first since PostgreSQL answers it by ending its backends, which are not in its group.
+_GUARD = """
+while read -r line; do group=$line; done
+if [ -n "$group" ]; then
+    kill -QUIT -- "-$group"; sleep 0.3; kill -KILL -- "-$group"
+fi
+rm -rf -- "$1"
+"""
+
+
+class ServiceMissing(RuntimeError):
+    """The program is not installed; the message names what to install."""
+
+
+class ServiceFailed(RuntimeError):
+    """The program did not start, or not in time; the message ends with the tail of its log."""
+
+
+def free_port() -> int:
+    """Give a loopback port that nothing listens on.
+
+    It lies below the range from which Linux and macOS pick ports for outgoing connections. There,
+    a client that tries again while its server is down can be given the server's own port.
+    """
+    for _ in range(100):
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no free port between 20000 and 32000")
+
+
+def unprivileged_user() -> pwd.struct_passwd | None:
+    """Whom to run a server as that refuses root; None where the tests do not run as root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise ServiceMissing("as root, this needs a user called postgres or nobody to run as")
+
+
+class GuardedFolder:
+    """A temporary folder and one process group: both go when the test process goes."""
+
+    def __init__(self, owner: pwd.struct_passwd | None = None) -> None:
+        # root's TMPDIR may be closed to the owner; /tmp is open to everyone.
+        self.path = Path(tempfile.mkdtemp(prefix="test-", dir="/tmp" if owner else None))
+        if owner is not None:
+            os.chown(self.path, owner.pw_uid, owner.pw_gid)
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "guard", str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+
+    def watch(self, group: int | None) -> None:
+        """End this process group with the test process; None once it has ended by itself."""
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(f"{group or ''}\n")
+        self._guard.stdin.flush()
+
+    def close(self) -> None:
+        """End the group, if one is still watched, and remove the folder."""
+        self._guard.communicate()
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    folder: GuardedFolder,
+    *,
+    env: Mapping[str, str] | None = None,
+    user: pwd.struct_passwd | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, out of Ctrl-C's reach; it writes to folder/log."""
+    with (folder.path / "log").open("ab") as log:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+            user=user.pw_uid if user else None,
+            group=user.pw_gid if user else None,
+            extra_groups=[] if user else None,
+            start_new_session=True,
+        )
+    folder.watch(process.pid)
+    return process
+
+
+class Server(ABC):
+    """A server program on 127.0.0.1. As a context manager it starts, and in the end is removed.
+
+    `start` and `stop` may alternate: the port and the data stay the same until `close`.
+    """
+
+    host = HOST
+    name: str
+    start_timeout = 30.0  # seconds
+    stop_timeout = 20.0  # seconds, then it is forced
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, user: pwd.struct_passwd | None = None) -> None:
+        self.port = free_port()
+        self._user = user
+        self._folder: GuardedFolder | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def _argv(self) -> Sequence[str | Path]:
+        """Give the command that runs the server in the foreground, at `self.port`."""
+
+    @abstractmethod
+    def _answers(self, pid: int) -> bool:
+        """Tell whether a client is served; OSError where nobody listens."""
+
+    def _prepare(self, folder: GuardedFolder) -> None:  # noqa: B027  (most need nothing)
+        """Lay out a new folder before the first start."""
+
+    def _opened(self) -> GuardedFolder:
+        if self._folder is None:
+            self._folder = GuardedFolder(self._user)
+        return self._folder
+
+    @property
+    def folder(self) -> Path:
+        """The folder for data and log, made when it is first asked for."""
+        return self._opened().path
+
+    @property
+    def log(self) -> str:
+        """What the server wrote to stdout and stderr since its first start."""
+        path = self.folder / "log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start, and return when clients are served; nothing where it runs already."""
+        if self.running:
+            return
+        first = self._process is None
+        if first:
+            self._prepare(self._opened())
+        for _ in range(5):
+            already = len(self.log)
+            if self._launch():
+                return
+            # Once others know the port, it must not change.
+            if not first or "ddress already in use" not in self.log[already:]:
+                break
+            self.port = free_port()
+        raise ServiceFailed(f"{self.name} did not start:\n{self.log[-2000:]}")
+
+    def _launch(self) -> bool:
+        """Start the program once; False where it ended, or did not answer in time."""
+        self._process = spawn(self._argv(), self._opened(), user=self._user, cwd=self.folder)
+        deadline = time.monotonic() + self.start_timeout
+        while self.running and time.monotonic() < deadline:
+            with suppress(OSError):
+                if self._answers(self._process.pid):
+                    return True
+            time.sleep(0.01)
+        self._end(signal.SIGQUIT)
+        return False
+
+    def stop(self) -> None:
+        """Stop; nothing where it is stopped already."""
+        self._end(self.stop_signal)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None or self._folder is None:
+            return
+        for force in (how, signal.SIGQUIT, signal.SIGKILL):
+            self._process.send_signal(force)  # does nothing where the process has ended
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(self.stop_timeout)
+                break
+        self._folder.watch(None)
+
+    def close(self) -> None:
+        """Stop, and remove the folder."""
+        self.stop()
+        if self._folder is not None:
+            self._folder.close()
+        self._folder = self._process = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def find_program(name: str, *folders: str) -> Path | None:
+    """Find a program on PATH, then in these folders."""
+    for path in (os.environ.get("PATH"), os.pathsep.join(folders)):
+        if found := shutil.which(name, path=path):
+            return Path(found)
+    return None
