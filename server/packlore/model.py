@@ -129,7 +129,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file beside the rules. `id` is its path; `text` is empty for one that is not UTF-8."""
+    """A file beside the rules. `id` is its path; `text` is without frontmatter, begins at
+    `line`, and is empty for a file that is not UTF-8."""
 
     id: str
     path: str
@@ -139,6 +140,7 @@ class Document:
     tags: tuple[str, ...]
     rules: tuple[str, ...]
     text: str
+    line: int
     sections: tuple[Section, ...]
 
     @property
@@ -185,8 +187,3 @@ class Hit:
     pack: str
     item: Rule | Document
     score: float
-
-    @property
-    def kind(self) -> Kind:
-        """What the hit is."""
-        return self.item.kind if isinstance(self.item, Document) else "rule"

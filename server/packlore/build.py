@@ -1,0 +1,77 @@
+"""A pack to the files that derive from it: metadata.json and the plugin manifests' versions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from packlore.errors import PackError
+from packlore.model import Pack
+from packlore.read import read
+
+MANIFESTS = (
+    ".claude-plugin/plugin.json",
+    ".claude-plugin/marketplace.json",
+    ".cursor-plugin/plugin.json",
+)
+
+
+def build(folder: Path, *, check: bool = False) -> list[str]:
+    """Write what derives from the pack in `folder`; with `check` nothing. Answers with the paths
+    that were stale, relative to `folder`."""
+    packs = read(folder)
+    if len(packs) != 1 or not packs[0].version:
+        raise PackError(f"{folder} is not one pack with a version in its SKILL.md")
+    stale = []
+    for name, text in derived(packs[0], folder):
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            stale.append(name)
+            if not check:
+                path.write_bytes(text.encode())
+    return stale
+
+
+def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str]]:
+    """Each derived file and its text. Manifests derive in their version only."""
+    yield "metadata.json", json.dumps(metadata(pack), indent=2, ensure_ascii=False) + "\n"
+    for name in MANIFESTS:
+        path = folder / name
+        if path.is_file():
+            text = path.read_bytes().decode()
+            yield name, re.sub(r'("version":\s*")[^"]*(")', rf"\g<1>{pack.version}\g<2>", text)
+
+
+def metadata(pack: Pack) -> dict[str, Any]:
+    """What other tools read of a pack without opening its files."""
+    more = pack.frontmatter.get("metadata")
+    stated = more if isinstance(more, dict) else {}
+    links = sorted(
+        {
+            match
+            for rule in pack.rules
+            for section in rule.sections
+            if section.title == "References"
+            for match in re.findall(r"\]\((https?://[^)\s]+)\)", section.prose)
+        }
+    )
+    return {
+        "version": pack.version,
+        "organization": stated.get("author", ""),
+        "date": stated.get("date", ""),
+        "abstract": pack.description,
+        "ruleCount": len(pack.rules),
+        "categories": [
+            {
+                "id": category.id,
+                "title": category.title,
+                "impact": category.impact.label if category.impact else "",
+                "ruleCount": sum(rule.category == category.id for rule in pack.rules),
+            }
+            for category in pack.categories
+        ],
+        "references": links,
+    }

@@ -1,0 +1,187 @@
+"""Packs and their index: what a caller can ask for, whoever calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+from packlore.errors import BadArgumentError, NotFoundError
+from packlore.index import Entry, Filter, Index
+from packlore.model import KINDS, Category, Document, Hit, Impact, Kind, Pack, Rule
+from packlore.read import read
+
+MAX_LIMIT = 20
+"""Hits of one search; more is what a category is for."""
+
+
+class Library:
+    """The snapshot of some packs. `packs` maps a unique key to each: its name where no other pack
+    has that name, else its folder."""
+
+    def __init__(self, packs: Sequence[Pack]) -> None:
+        self.packs = dict(_keyed(packs))
+        self._entries = tuple(
+            entry
+            for key, pack in self.packs.items()
+            for entry in (
+                *(Entry(key, rule) for rule in pack.rules),
+                *(Entry(key, document) for document in pack.documents),
+            )
+        )
+
+    @classmethod
+    def open(cls, folders: Iterable[Path]) -> Library:
+        """Read every pack in `folders`. NoPackError for a folder that has none."""
+        return cls([pack for folder in folders for pack in read(folder)])
+
+    @cached_property
+    def index(self) -> Index:
+        """Built at the first search; a list of tools does not wait for it."""
+        return Index(self._entries)
+
+    @cached_property
+    def _known(self) -> dict[str, list[Entry]]:
+        """Every name of every item: id and path, with and without ending and pack."""
+        known: dict[str, list[Entry]] = {}
+        for entry in self._entries:
+            item = entry.item
+            names = dict.fromkeys((item.id, item.path, item.path.removesuffix(".md")))
+            for name in names:
+                for each in (name, f"{entry.pack}/{name}"):
+                    known.setdefault(each.lower(), []).append(entry)
+        return known
+
+    def name(self, pack: str, item: Rule | Document) -> str:
+        """What `get` finds the item by: its id, after its pack where there are several."""
+        return item.id if len(self.packs) == 1 else f"{pack}/{item.id}"
+
+    def search(
+        self,
+        query: str,
+        *,
+        category: str = "",
+        impact: str = "",
+        tag: str = "",
+        kind: str = "",
+        pack: str = "",
+        limit: int = 5,
+    ) -> tuple[Hit, ...]:
+        """The best hits, best first; none where nothing fits. `impact` is the lowest wanted."""
+        if not query.strip():
+            raise BadArgumentError("query is empty: give words, an error message or code")
+        if not 1 <= limit <= MAX_LIMIT:
+            raise BadArgumentError(f"limit is {limit}: give 1 to {MAX_LIMIT}")
+        where = Filter(
+            category=self.category_id(category) if category else "",
+            impact=_impact(impact) if impact else None,
+            tag=tag,
+            kind=_kind(kind) if kind else None,
+            pack=self.pack_key(pack) if pack else "",
+        )
+        return self.index.search(query, where, limit)
+
+    def get(self, name: str) -> Entry:
+        """The rule or document of an id or path. NotFoundError names the nearest known ones."""
+        wanted = name.strip().strip("/").lower()
+        found = self._known.get(wanted) or self._known.get(wanted.removesuffix(".md"))
+        if not found:
+            shown = name if len(name) <= 80 else f"{name[:80]}…"
+            near = get_close_matches(wanted[:80], self._known, n=3, cutoff=0.5)
+            hint = f"nearest: {', '.join(near)}" if near else "list the pack to see its ids"
+            raise NotFoundError(f"no rule or file {shown!r}; {hint}")
+        if len({entry.item.path if len(found) == 1 else _text(entry.item) for entry in found}) > 1:
+            names = ", ".join(f"{entry.pack}/{entry.item.id}" for entry in found[:5])
+            raise NotFoundError(f"{name!r} is in several packs: ask for one of {names}")
+        return found[0]
+
+    def category(self, name: str, pack: str = "") -> list[Entry]:
+        """The rules of a category, highest impact first."""
+        wanted, key = self.category_id(name), self.pack_key(pack) if pack else ""
+        found = [
+            entry
+            for entry in self.rules()
+            if entry.item.category == wanted and key in ("", entry.pack)
+        ]
+        return sorted(found, key=_by_impact)
+
+    def rules(self) -> Iterator[Entry]:
+        """All rules of all packs."""
+        return (entry for entry in self._entries if isinstance(entry.item, Rule))
+
+    def documents(self) -> Iterator[Entry]:
+        """All documents of all packs."""
+        return (entry for entry in self._entries if isinstance(entry.item, Document))
+
+    @cached_property
+    def categories(self) -> dict[str, Category]:
+        """The categories that have rules, in their order; of one id, the first pack's."""
+        used = {entry.item.category for entry in self.rules()}
+        found: dict[str, Category] = {}
+        for pack in self.packs.values():
+            for category in pack.categories:
+                if category.id in used:
+                    found.setdefault(category.id, category)
+        return found
+
+    def category_id(self, name: str) -> str:
+        """The id of a category given by id or title. NotFoundError names those that exist."""
+        wanted = name.strip().lower()
+        for category in self.categories.values():
+            if wanted in (category.id.lower(), category.title.lower()):
+                return category.id
+        raise NotFoundError(_unknown("category", name, self.categories))
+
+    def pack_key(self, name: str) -> str:
+        """The key of a pack. NotFoundError names those that exist."""
+        for key, pack in self.packs.items():
+            if name in (key, pack.name):
+                return key
+        raise NotFoundError(_unknown("pack", name, self.packs))
+
+
+def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:
+    names = Counter(pack.name for pack in packs)
+    taken: set[str] = set()
+    for pack in packs:
+        key = pack.name if names[pack.name] == 1 else pack.folder or pack.name
+        number = 2
+        while key in taken:
+            key = f"{pack.folder or pack.name}-{number}"
+            number += 1
+        taken.add(key)
+        yield key, pack
+
+
+def _text(item: Rule | Document) -> str:
+    return item.body if isinstance(item, Rule) else item.text
+
+
+def _by_impact(entry: Entry) -> tuple[int, str]:
+    item = entry.item
+    return (-item.impact if isinstance(item, Rule) else 0, item.id)
+
+
+def _impact(text: str) -> Impact:
+    impact = Impact.parse(text)
+    if impact is None:
+        names = ", ".join(each.label for each in reversed(Impact))
+        raise BadArgumentError(f"unknown impact {text[:80]!r}: one of {names}")
+    return impact
+
+
+def _kind(text: str) -> Kind:
+    for kind in KINDS:
+        if text.lower() in (kind, f"{kind}s"):
+            return kind
+    raise BadArgumentError(f"unknown kind {text[:80]!r}: one of {', '.join(KINDS)}")
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = get_close_matches(name[:80].lower(), names, n=3, cutoff=0.5)
+    listed = f"nearest: {', '.join(near)}; " if near else ""
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return f"no {what} {name[:80]!r}; {listed}there are: {shown or 'none'}"

@@ -1,0 +1,233 @@
+"""Holds a pack to our own form: one function a check, each from a Pack to its Problems."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import unquote
+
+from packlore.model import Impact, Pack, Problem, Rule, tokens
+
+MAX_TITLE = 80
+"""Characters."""
+MAX_RULE = 900
+"""Tokens of a rule's body."""
+MAX_SKILL = 1_600
+"""Tokens of SKILL.md."""
+MAX_DESCRIPTION = 1_024
+"""Characters, by the Agent Skills specification."""
+FIELDS = (
+    "title",
+    "category",
+    "impact",
+    "impactDescription",
+    "tags",
+    "symptoms",
+    "aliases",
+    "applies",
+    "related",
+)
+SKILL_FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
+DOCUMENT_FIELDS = ("title", "category", "tags", "rules")
+HEADINGS = ("Incorrect", "Correct", "Exceptions", "References")
+
+_LINK = re.compile(r"\[[^\]]*\]\(\s*<?(?P<target>[^)\s>]+)>?[^)]*\)")
+_RANGE = re.compile(
+    r"^(?:[<>]=?|==|!=|~=)\s*\d+(?:\.\d+)*(?:\s*,\s*(?:[<>]=?|==|!=|~=)\s*\d+(?:\.\d+)*)*$"
+)
+_NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
+
+
+def lint(pack: Pack) -> tuple[Problem, ...]:
+    """All problems of a pack, those of reading it first; by path and line within each check."""
+    return (*pack.problems, *(problem for check in CHECKS for problem in check(pack)))
+
+
+def fields(pack: Pack) -> Iterator[Problem]:
+    """Each rule has each field, of its type, and no other."""
+    lists = ("tags", "symptoms", "aliases", "related")
+    for rule in pack.rules:
+        given = rule.frontmatter
+        for name in FIELDS:
+            if name not in given:
+                yield Problem(rule.path, 1, "field-missing", f"frontmatter lacks {name}")
+            elif name in lists and not isinstance(given[name], list):
+                yield Problem(rule.path, 1, "field-type", f"{name} is not a list")
+        for name in given:
+            if name not in FIELDS:
+                listed = ", ".join(FIELDS)
+                yield Problem(rule.path, 1, "field-unknown", f"{name} is none of {listed}")
+        for name in ("tags", "aliases", "applies", "impactDescription"):
+            if name in given and not given[name]:
+                yield Problem(rule.path, 1, "field-empty", f"{name} is empty")
+
+
+def names(pack: Pack) -> Iterator[Problem]:
+    """A rule's category begins its file name; its impact is a level; its title is short."""
+    for rule in pack.rules:
+        if not rule.id.startswith(f"{rule.category}-"):
+            message = f"the file name does not begin with its category {rule.category!r}"
+            yield Problem(rule.path, 1, "file-name", message)
+        if Impact.parse(str(rule.frontmatter.get("impact", ""))) is None:
+            levels = ", ".join(level.label for level in reversed(Impact))
+            yield Problem(rule.path, 1, "impact", f"impact is none of {levels}")
+        if len(rule.title) > MAX_TITLE:
+            message = f"the title has {len(rule.title)} characters, at most {MAX_TITLE}"
+            yield Problem(rule.path, 1, "title-length", message)
+
+
+def ranges(pack: Pack) -> Iterator[Problem]:
+    """Each version range in `applies` is one, such as `>=2.0`."""
+    for rule in pack.rules:
+        for library, versions in rule.applies.items():
+            if not _RANGE.match(versions):
+                message = f"applies: {library}: {versions!r} is no range such as >=2.0"
+                yield Problem(rule.path, 1, "applies", message)
+
+
+def related(pack: Pack) -> Iterator[Problem]:
+    """What a rule or document names as a rule is one."""
+    known = {rule.id for rule in pack.rules}
+    named = [(rule.path, rule.related) for rule in pack.rules]
+    named += [(document.path, document.rules) for document in pack.documents]
+    for path, ids in named:
+        for each in ids:
+            if each not in known and each != "all":
+                yield Problem(path, 1, "rule-unknown", f"names the rule {each!r}, which is none")
+
+
+def body(pack: Pack) -> Iterator[Problem]:
+    """A rule's body: its title, why, Incorrect, Correct, Exceptions, References; one block each."""
+    for rule in pack.rules:
+        yield from _body(rule)
+
+
+def _body(rule: Rule) -> Iterator[Problem]:
+    if rule.cost > MAX_RULE:
+        message = f"{rule.cost} tokens, at most {MAX_RULE}"
+        yield Problem(rule.path, rule.body_line, "rule-length", message)
+    if not rule.sections:
+        yield Problem(rule.path, rule.body_line, "headings", "no headings")
+        return
+    first, *others = rule.sections
+    if first.level != 1 or first.title != rule.title:
+        message = "the body does not begin with the title as its heading"
+        yield Problem(rule.path, first.line, "title-heading", message)
+    if not first.prose:
+        yield Problem(rule.path, first.line, "why", "no sentences say why")
+    found = [section.title.partition(":")[0].strip() for section in others]
+    if tuple(found) != HEADINGS or any(section.level != 2 for section in others):
+        message = f"the headings are {', '.join(found) or 'none'}, not {', '.join(HEADINGS)}"
+        yield Problem(rule.path, first.line, "headings", message)
+        return
+    for section in others[:2]:
+        if len(section.fences) != 1:
+            message = f"{section.title!r} has {len(section.fences)} blocks, not one"
+            yield Problem(rule.path, section.line, "blocks", message)
+        for fence in section.fences:
+            if not fence.language:
+                yield Problem(rule.path, fence.line - 1, "language", "a block names no language")
+    if ":" not in others[0].title:
+        message = "the heading does not say what happens: `## Incorrect: what happens`"
+        yield Problem(rule.path, others[0].line, "label", message)
+    if not _LINK.search(others[3].prose):
+        yield Problem(rule.path, others[3].line, "references", "no link to documentation")
+
+
+def documents(pack: Pack) -> Iterator[Problem]:
+    """Each Markdown document says its title, category, tags and rules."""
+    headers = {each.path: each for each in pack.documents if each.path.endswith(".md")}
+    categories = {category.id for category in pack.categories} | {"all"}
+    for path, document in headers.items():
+        if document.kind == "skill":
+            continue
+        if not document.category or not document.tags or not document.rules:
+            message = f"frontmatter lacks one of {', '.join(DOCUMENT_FIELDS)}"
+            yield Problem(path, 1, "field-missing", message)
+        elif document.category not in categories:
+            yield Problem(path, 1, "category-unknown", f"unknown category {document.category!r}")
+
+
+def checklists(pack: Pack) -> Iterator[Problem]:
+    """Each item of a checklist names the rule behind it."""
+    known = {rule.id for rule in pack.rules}
+    for document in pack.documents:
+        if document.kind != "checklist":
+            continue
+        for number, row in enumerate(document.text.split("\n"), start=document.line):
+            if row.lstrip().startswith("- [") and not known & set(re.findall(r"`([\w-]+)`", row)):
+                message = "an item names no rule: end it with the rule's id in backticks"
+                yield Problem(document.path, number, "item-rule", message)
+
+
+def links(pack: Pack) -> Iterator[Problem]:
+    """A link to a file leads to one that is served."""
+    served = {file.path for file in pack.files}
+    texts = [(rule.path, rule.body, rule.body_line) for rule in pack.rules]
+    texts += [(each.path, each.text, each.line) for each in pack.documents if each.sections]
+    for path, text, first in texts:
+        for number, row in enumerate(_without_code(text).split("\n"), start=first):
+            for match in _LINK.finditer(row):
+                target = unquote(match["target"].partition("#")[0])
+                if not target or re.match(r"^[a-z][a-z0-9+.-]*:", target):
+                    continue
+                place = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+                if place not in served:
+                    yield Problem(path, number, "link", f"leads to {target!r}, which is not served")
+
+
+def skill(pack: Pack) -> Iterator[Problem]:
+    """SKILL.md follows the Agent Skills specification, is short and names every rule."""
+    data = next((file.data for file in pack.files if file.path == "SKILL.md"), None)
+    if data is None:
+        return
+    text = data.decode("utf-8", "replace")
+    if tokens(text) > MAX_SKILL:
+        message = f"{tokens(text)} tokens, at most {MAX_SKILL}"
+        yield Problem("SKILL.md", 1, "skill-length", message)
+    given = pack.frontmatter
+    for name in given:
+        if name not in SKILL_FIELDS:
+            listed = ", ".join(SKILL_FIELDS)
+            yield Problem("SKILL.md", 1, "skill-field", f"{name} is none of {listed}")
+    if not _NAME.match(pack.name) or len(pack.name) > 64:
+        yield Problem("SKILL.md", 1, "skill-name", "name is not lower-case words with hyphens")
+    if not 1 <= len(pack.description) <= MAX_DESCRIPTION:
+        message = f"description has {len(pack.description)} characters, 1 to {MAX_DESCRIPTION}"
+        yield Problem("SKILL.md", 1, "skill-description", message)
+    if not re.fullmatch(r"\d+\.\d+\.\d+\S*", pack.version):
+        yield Problem(
+            "SKILL.md", 1, "skill-version", "metadata.version is no version such as 1.2.0"
+        )
+    for rule in pack.rules:
+        if rule.id not in text:
+            yield Problem("SKILL.md", 1, "skill-rule", f"does not name the rule {rule.id}")
+
+
+def _without_code(text: str) -> str:
+    """The text with fenced lines blank, so that line numbers stay."""
+    rows: list[str] = []
+    fence = ""
+    for row in text.split("\n"):
+        mark = re.match(r"\s*(```+|~~~+)", row)
+        if fence:
+            fence = "" if mark and mark[1].startswith(fence) else fence
+            rows.append("")
+        else:
+            fence = mark[1] if mark else ""
+            rows.append("" if mark else re.sub(r"`[^`]*`", "", row))
+    return "\n".join(rows)
+
+
+CHECKS: tuple[Callable[[Pack], Iterator[Problem]], ...] = (
+    fields,
+    names,
+    ranges,
+    related,
+    body,
+    documents,
+    checklists,
+    links,
+    skill,
+)

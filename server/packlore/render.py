@@ -1,0 +1,187 @@
+"""Answers as Markdown. Pure; the command line and the MCP tools share it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from packlore.index import Entry
+from packlore.library import Library
+from packlore.model import Document, Hit, Rule, tokens
+
+MAX_BRIEF = 700
+"""Tokens of a rule in brief; a longer one is cut after a paragraph."""
+MAX_ANSWER = 20_000
+"""Tokens of one answer; Claude Code takes at most 25,000 from a tool."""
+_DROPPED = re.compile(r"^(?:incorrect|references?|related)\b", re.IGNORECASE)
+
+
+def hits(library: Library, found: Sequence[Hit]) -> str:
+    """The best hit in brief, the others one line each with their cost."""
+    if not found:
+        return nothing(library)
+    best = found[0]
+    lines = [_head(library, best), ""]
+    item = best.item
+    lines.append(brief(item) if isinstance(item, Rule) else excerpt(item))
+    if len(found) > 1:
+        lines += ["Also:", *(line(library, Entry(hit.pack, hit.item)) for hit in found[1:])]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def nothing(library: Library) -> str:
+    """What is said where nothing fits: which categories there are."""
+    names = ", ".join(library.categories)
+    return f"Nothing fits. The rules here are about: {names or 'nothing yet'}.\n"
+
+
+def line(library: Library, entry: Entry) -> str:
+    """One item in one line: id, impact or kind, title, cost."""
+    item = entry.item
+    what = item.impact.label if isinstance(item, Rule) else item.kind
+    return f"- {library.name(entry.pack, item)} ({what}, {item.cost} tokens): {item.title}"
+
+
+def whole(library: Library, entries: Sequence[Entry]) -> str:
+    """Items as they stand, up to MAX_ANSWER tokens; what is left is named."""
+    return _up_to(library, entries, lambda entry: _body(entry.item))
+
+
+def in_brief(library: Library, entries: Sequence[Entry]) -> str:
+    """Rules in brief, documents by their beginning; what is left is named."""
+
+    def text(entry: Entry) -> str:
+        item = entry.item
+        return brief(item) if isinstance(item, Rule) else excerpt(item)
+
+    return _up_to(library, entries, text)
+
+
+def lines(library: Library, entries: Sequence[Entry]) -> str:
+    """One line an item."""
+    return "\n".join(line(library, entry) for entry in entries) + "\n"
+
+
+def brief(rule: Rule) -> str:
+    """What is wrong and what is right: the rule without its Incorrect block and its links."""
+    rows = rule.body.split("\n")
+    first = rule.body_line
+    dropped: set[int] = set()
+    starts = [section.line for section in rule.sections] + [first + len(rows)]
+    for number, section in enumerate(rule.sections):
+        if _DROPPED.match(section.title):
+            dropped |= set(range(section.line, starts[number + 1]))
+    for example in rule.examples:
+        if not example.correct:
+            end = example.fence.line + example.fence.code.count("\n") + 1
+            start = example.fence.line - 1
+            while start > first and example.label not in rows[start - first]:
+                start -= 1
+            dropped |= set(range(start, end))
+    kept = [row for number, row in enumerate(rows, start=first) if number not in dropped]
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n") + "\n"
+    return cut(text, MAX_BRIEF)
+
+
+def excerpt(document: Document) -> str:
+    """The beginning of a document."""
+    return cut(document.text, MAX_BRIEF) if document.text else f"{document.path} is not text.\n"
+
+
+def cut(text: str, limit: int) -> str:
+    """`text` up to `limit` tokens, cut between paragraphs where it can be and marked as cut."""
+    if tokens(text) <= limit:
+        return text
+    kept = text.encode()[: limit * 4].decode("utf-8", "ignore")
+    end = kept.rfind("\n\n")
+    kept = (kept[:end] if end > 0 else kept).rstrip()
+    closing = "\n```" if len(re.findall(r"^```", kept, re.MULTILINE)) % 2 else ""
+    return f"{kept}{closing}\n\n(cut here: {tokens(text) - tokens(kept)} tokens more)\n"
+
+
+def catalogue(library: Library, *, category: str = "", pack: str = "") -> str:
+    """What there is: each category with its rules, and the documents. A library that is too large
+    for one answer is listed by its categories or packs alone."""
+    wanted = library.category_id(category) if category else ""
+    key = library.pack_key(pack) if pack else ""
+    packs = {each: found for each, found in library.packs.items() if key in ("", each)}
+    text = "".join(_pack(library, each, wanted, detailed=True) for each in packs)
+    if tokens(text) > MAX_ANSWER // 4:
+        text = "".join(_pack(library, each, wanted, detailed=False) for each in packs)
+        text += "\nName a category or a pack to see its rules.\n"
+    return cut(text, MAX_ANSWER)
+
+
+def _pack(library: Library, key: str, wanted: str, *, detailed: bool) -> str:
+    pack = library.packs[key]
+    categories = [each for each in pack.categories if wanted in ("", each.id)]
+    if wanted and not any(rule.category == wanted for rule in pack.rules):
+        return ""
+    rows = [f"# {key} {pack.version}".rstrip(), ""]
+    for category in categories:
+        entries = [Entry(key, rule) for rule in pack.rules if rule.category == category.id]
+        if not entries:
+            continue
+        impact = f", {category.impact.label}" if category.impact else ""
+        rows.append(f"## {category.id} ({len(entries)} rules{impact}): {category.description}")
+        rows += [line(library, entry) for entry in entries] if detailed else []
+    documents = [Entry(key, each) for each in pack.documents if wanted in ("", each.category)]
+    if documents and not (wanted and not detailed):
+        rows.append(f"## documents ({len(documents)})")
+        rows += [line(library, entry) for entry in documents] if detailed else []
+    return "\n".join(rows) + "\n"
+
+
+def _head(library: Library, hit: Hit) -> str:
+    item = hit.item
+    name = library.name(hit.pack, item)
+    if isinstance(item, Document):
+        return f"{name} ({item.kind}, whole {item.cost} tokens)"
+    return f"{name} ({item.impact.label}, whole {item.cost} tokens)"
+
+
+def _body(item: Rule | Document) -> str:
+    if isinstance(item, Rule):
+        return item.body
+    return item.text or f"{item.path} is not text.\n"
+
+
+def _up_to(library: Library, entries: Sequence[Entry], text: Callable[[Entry], str]) -> str:
+    parts: list[str] = []
+    spent = 0
+    for number, entry in enumerate(entries):
+        part = text(entry)
+        if parts and spent + tokens(part) > MAX_ANSWER:
+            rest = [library.name(each.pack, each.item) for each in entries[number:]]
+            parts.append(f"Left out, {len(rest)} more: {', '.join(rest)}\n")
+            break
+        parts.append(cut(part, MAX_ANSWER))
+        spent += tokens(part)
+    return "\n".join(parts)
+
+
+def hit_rows(library: Library, found: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Hits for a program, best first."""
+    return [
+        {**_row(library, Entry(hit.pack, hit.item)), "score": round(hit.score, 3)} for hit in found
+    ]
+
+
+def item_rows(library: Library, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Rules and documents for a program."""
+    return [_row(library, entry) for entry in entries]
+
+
+def _row(library: Library, entry: Entry) -> dict[str, Any]:
+    item = entry.item
+    row: dict[str, Any] = {
+        "id": library.name(entry.pack, item),
+        "kind": entry.kind,
+        "category": item.category,
+        "title": item.title,
+        "tokens": item.cost,
+    }
+    if isinstance(item, Rule):
+        row["impact"] = item.impact.label
+    return row

@@ -1,0 +1,211 @@
+"""Packs to the MCP Skills extension (SEP-2640), with reading of directories.
+
+Every digest is over the bytes that a read of the same URI answers with: both come from the
+snapshot in the library.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote
+
+from mcp.server.context import ServerRequestContext
+from mcp.server.extension import Extension, MethodBinding
+from mcp.server.mcpserver.resources import BinaryResource, Resource, TextResource
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, PaginatedRequestParams, RequestParams
+
+from packlore.library import Library
+from packlore.model import Pack, PackFile
+
+IDENTIFIER = "io.modelcontextprotocol/skills"
+VERSIONS = frozenset({"2026-07-28"})
+PAGE = 50
+"""Entries of one page, of skills and of a directory."""
+MAX_ENTRIES = 512
+MAX_BYTES = 16_777_216
+"""The specification's limits for a listed skill; a larger one says "dynamic"."""
+CACHE = {"ttlMs": 3_600_000, "cacheScope": "public"}
+"""A snapshot changes only where someone edits the pack: an hour, for everyone."""
+
+_Context = ServerRequestContext[Any, Any]
+
+
+class UriParams(RequestParams):
+    """Params of skills/get."""
+
+    uri: str
+
+
+class DirectoryParams(PaginatedRequestParams):
+    """Params of resources/directory/read."""
+
+    uri: str
+
+
+class SkillsExtension(Extension):
+    """skills/list, skills/get and resources/directory/read over a library's snapshot."""
+
+    identifier = IDENTIFIER
+
+    def __init__(self, library: Library) -> None:
+        self.load(library)
+
+    def load(self, library: Library) -> None:
+        """Serve another snapshot from now on."""
+        skills = {f"{root}/SKILL.md": (root, pack) for root, pack in skill_roots(library)}
+        self._entries = {
+            uri: _entry(root, pack)
+            for uri, (root, pack) in skills.items()
+            if any(file.path == "SKILL.md" for file in pack.files) and pack.frontmatter
+        }
+        self._directories = _directories(library)
+
+    def settings(self) -> dict[str, Any]:
+        """What the server declares."""
+        return {"directoryRead": True}
+
+    def methods(self) -> Sequence[MethodBinding]:
+        """The methods, for the protocol version that knows them."""
+        return (
+            MethodBinding("skills/list", PaginatedRequestParams, self.list, VERSIONS),
+            MethodBinding("skills/get", UriParams, self.get, VERSIONS),
+            MethodBinding("resources/directory/read", DirectoryParams, self.directory, VERSIONS),
+        )
+
+    async def list(self, _: _Context, params: PaginatedRequestParams) -> dict[str, Any]:
+        """A page of all skills."""
+        page, following = _page(list(self._entries.values()), params.cursor)
+        return {"resultType": "complete", "skills": page, **following, **CACHE}
+
+    async def get(self, _: _Context, params: UriParams) -> dict[str, Any]:
+        """One skill by the URI of its SKILL.md."""
+        entry = self._entries.get(params.uri)
+        if entry is None:
+            raise MCPError(
+                code=INVALID_PARAMS,
+                message=f"unknown skill {_shown(params.uri)}: skills/list names them",
+            )
+        return {"resultType": "complete", "skill": entry, **CACHE}
+
+    async def directory(self, _: _Context, params: DirectoryParams) -> dict[str, Any]:
+        """The direct children of a directory."""
+        children = self._directories.get(params.uri)
+        if children is None:
+            raise MCPError(code=INVALID_PARAMS, message=f"not a directory: {_shown(params.uri)}")
+        page, following = _page(children, params.cursor)
+        return {"resultType": "complete", "resources": page, **following}
+
+
+def skill_roots(library: Library) -> Iterator[tuple[str, Pack]]:
+    """Each pack and the URI of its folder; the last segment is the skill's name."""
+    taken: set[str] = set()
+    for pack in library.packs.values():
+        parent = PurePosixPath(pack.folder).parent.parts if pack.folder else ()
+        path = quote("/".join((*parent, pack.name)), safe="/")
+        number = 2
+        while path in taken:
+            path = quote("/".join((*parent, str(number), pack.name)), safe="/")
+            number += 1
+        taken.add(path)
+        yield f"skill://{path}", pack
+
+
+def skill_resources(library: Library) -> list[Resource]:
+    """A resource for every file of every pack, which reads as the very bytes that were hashed."""
+    found: list[Resource] = []
+    for root, pack in skill_roots(library):
+        for file in pack.files:
+            common = _describe(root, pack, file)
+            try:
+                text = file.data.decode("utf-8")
+            except UnicodeDecodeError:
+                found.append(BinaryResource(**common, data=file.data))
+            else:
+                found.append(TextResource(**common, text=text))
+    return found
+
+
+def _describe(root: str, pack: Pack, file: PackFile) -> dict[str, Any]:
+    skill = file.path == "SKILL.md" and bool(pack.frontmatter)
+    return {
+        "uri": _uri(root, file),
+        "name": pack.name if skill else file.path,
+        "description": (pack.description or None) if skill else None,
+        "mime_type": file.mime,
+    }
+
+
+def _uri(root: str, file: PackFile) -> str:
+    return f"{root}/{quote(file.path, safe='/')}"
+
+
+def _entry(root: str, pack: Pack) -> dict[str, Any]:
+    small = len(pack.files) <= MAX_ENTRIES and sum(len(f.data) for f in pack.files) <= MAX_BYTES
+    return {
+        "uri": f"{root}/SKILL.md",
+        "frontmatter": dict(pack.frontmatter),
+        "resources": [
+            {"uri": _uri(root, file), "digest": f"sha256:{file.sha256}", "size": len(file.data)}
+            for file in pack.files
+        ]
+        if small
+        else "dynamic",
+    }
+
+
+def _directories(library: Library) -> Mapping[str, list[dict[str, Any]]]:
+    """Every directory's URI and its direct children, from the first segment of a skill path on."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for root, pack in skill_roots(library):
+        found.setdefault(root, {})
+        for file in pack.files:
+            shown = _describe(root, pack, file)
+            resource = {
+                "uri": shown["uri"],
+                "name": shown["name"],
+                "mimeType": shown["mime_type"],
+                "size": len(file.data),
+                **({"description": shown["description"]} if shown["description"] else {}),
+            }
+            found.setdefault(shown["uri"].rpartition("/")[0], {})[shown["uri"]] = resource
+    for directory in list(found):
+        child = directory
+        while (parent := child.rpartition("/")[0]) != "skill:/":
+            name = unquote(child.rpartition("/")[2])
+            row = {"uri": child, "name": name, "mimeType": "inode/directory"}
+            found.setdefault(parent, {})[child] = row
+            child = parent
+    return {uri: [rows[each] for each in sorted(rows)] for uri, rows in found.items()}
+
+
+def _page(rows: Sequence[Any], cursor: str | None) -> tuple[Sequence[Any], dict[str, str]]:
+    """The rows at `cursor` and the field that names the next page, if there is one."""
+    start = _offset(cursor, len(rows)) if cursor is not None else 0
+    end = start + PAGE
+    following = {"nextCursor": _cursor(end)} if end < len(rows) else {}
+    return rows[start:end], following
+
+
+def _cursor(offset: int) -> str:
+    return base64.urlsafe_b64encode(f"packlore:{offset}".encode()).decode()
+
+
+def _offset(cursor: str, size: int) -> int:
+    """The offset in a cursor of ours. Only the very text that `_cursor` made is taken."""
+    try:
+        prefix, _, digits = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
+        offset = int(digits) if prefix == "packlore" and digits.isascii() and len(digits) < 9 else 0
+    except (ValueError, binascii.Error):
+        offset = 0
+    if not 0 < offset < size or offset % PAGE or cursor != _cursor(offset):
+        raise MCPError(code=INVALID_PARAMS, message="bad cursor: start again without one")
+    return offset
+
+
+def _shown(uri: str) -> str:
+    return repr(uri if len(uri) <= 200 else f"{uri[:200]}…")
