@@ -15,7 +15,8 @@ from packlore.locate import VARIABLE, locate
 
 EPILOG = f"""\
 Without --pack, {VARIABLE} names the folders (separated as in PATH); without it, the pack that
-comes with this package is meant. Exit codes: 0 done, 1 problems found, 2 a wrong call."""
+comes with this package is meant. Exit codes: 0 done, 1 problems found, 2 a wrong call.
+With `serve --http`, PACKLORE_TOKEN is the bearer token that clients must send."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,6 +101,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--http", action="store_true", help="streamable HTTP in place of stdio")
     command.add_argument("--host", default="127.0.0.1", help="with --http (127.0.0.1)")
     command.add_argument("--port", type=int, default=8765, help="with --http (8765)")
+    command.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="with --http: a Host header that is served, as in mcp.example.com or 10.0.0.7:8765; "
+        "may be repeated; needed where --host is not this machine alone",
+    )
+    command.add_argument(
+        "--allowed-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="with --http: an Origin header that is served; may be repeated",
+    )
+    command.add_argument("--workers", type=int, default=1, help="with --http: processes (1)")
+    command.add_argument(
+        "--watch", action="store_true", help="read a changed file again; for people who write rules"
+    )
     command.add_argument(
         "--structured",
         action="store_true",
@@ -202,13 +222,19 @@ def build(arguments: argparse.Namespace) -> int:
 
 def serve(arguments: argparse.Namespace) -> int:
     """`packlore serve`."""
-    from packlore.server import build_server
+    from packlore.run import Options, serve_http, serve_stdio
 
-    server = build_server(_library(arguments), structured=arguments.structured)
-    if arguments.http:
-        server.run("streamable-http", host=arguments.host, port=arguments.port, stateless_http=True)
-    else:
-        server.run("stdio")
+    options = Options(
+        packs=tuple(map(str, locate(arguments.pack))),
+        structured=arguments.structured,
+        watch=arguments.watch,
+        host=arguments.host,
+        port=arguments.port,
+        hosts=tuple(arguments.allowed_host),
+        origins=tuple(arguments.allowed_origin),
+        workers=arguments.workers,
+    )
+    (serve_http if arguments.http else serve_stdio)(options)
     return 0
 
 

@@ -89,13 +89,19 @@ class Library:
         found = self._known.get(wanted) or self._known.get(wanted.removesuffix(".md"))
         if not found:
             shown = name if len(name) <= 80 else f"{name[:80]}…"
-            near = get_close_matches(wanted[:80], self._known, n=3, cutoff=0.5)
-            hint = f"nearest: {', '.join(near)}" if near else "list the pack to see its ids"
+            near = self._nearest(wanted[:80])
+            hint = f"nearest: {', '.join(near)}" if near else "list_rules names what there is"
             raise NotFoundError(f"no rule or file {shown!r}; {hint}")
         if len({entry.item.path if len(found) == 1 else _text(entry.item) for entry in found}) > 1:
             names = ", ".join(f"{entry.pack}/{entry.item.id}" for entry in found[:5])
             raise NotFoundError(f"{name!r} is in several packs: ask for one of {names}")
         return found[0]
+
+    def _nearest(self, wanted: str) -> list[str]:
+        """The ids that look most like `wanted`, each item once."""
+        near = get_close_matches(wanted, self._known, n=8, cutoff=0.5)
+        names = (self._known[each][0] for each in near)
+        return list(dict.fromkeys(self.name(each.pack, each.item) for each in names))[:3]
 
     def category(self, name: str, pack: str = "") -> list[Entry]:
         """The rules of a category, highest impact first."""

@@ -3,68 +3,156 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import wraps
-from typing import Any
+from typing import Any, Literal
 
 from mcp.server.caching import CacheHint
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import CallToolResult, Completion, TextContent, ToolAnnotations
+from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    Completion,
+    Resource,
+    TextContent,
+    ToolAnnotations,
+)
+from pydantic import ValidationError
 
 from packlore.errors import PackError
 from packlore.library import Library
-from packlore.skills import SkillsExtension, skill_resources
+from packlore.skills import SkillsExtension, resources
 from packlore.tools import PROMPTS, TOOLS, Answer, Prompts, Tools, complete, instructions
 
 DATA_KEY = "packlore/data"
 """Where a result's `_meta` carries what it says to a program.
 
-Not in `structuredContent`: Claude Code and Codex show a model that and drop the text, so the
-rule itself would never be read. `serve --structured` puts it there for hosts that show both.
+Not in `structuredContent`: where that is present, Claude Code 2.1.330 shows it to the model and
+drops the text, so the rule itself would never be read. `serve --structured` puts it there for
+hosts that show both.
 """
+_CACHED: tuple[
+    Literal[
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "server/discover",
+    ],
+    ...,
+] = (
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "server/discover",
+)
 _HINT = CacheHint(ttl_ms=3_600_000, scope="public")
+"""A snapshot changes only where someone edits the pack: an hour, for everyone."""
+_WATCHED_HINT = CacheHint(ttl_ms=0, scope="public")
 
 
-def build_server(library: Library, *, structured: bool = False) -> MCPServer[Any]:
-    """A server over the snapshot in `library`; it never goes back to the disk."""
-    first = next(iter(library.packs.values()))
-    tools, prompts = Tools(library), Prompts(library)
-    server: MCPServer[Any] = MCPServer(
-        name="packlore",
-        version=first.version,
-        instructions=instructions(library),
-        tools=[_tool(name, getattr(tools, name), structured=structured) for name in TOOLS],
-        resources=skill_resources(library),
-        extensions=[SkillsExtension(library)],
-        log_level="WARNING",
-        cache_hints=dict.fromkeys(
-            (
-                "tools/list",
-                "prompts/list",
-                "resources/list",
-                "resources/templates/list",
-                "resources/read",
-                "server/discover",
-            ),
-            _HINT,
-        ),
-    )
-    for name in PROMPTS:
-        server.add_prompt(Prompt.from_function(getattr(prompts, name), name=name))
+class PackServer(MCPServer[Any]):
+    """A server over the snapshot in a library; it never goes back to the disk by itself."""
 
-    async def completions(_ref: Any, argument: Any, _context: Any) -> Completion:
-        values = complete(library, argument.name, argument.value)
+    def __init__(
+        self, library: Library, *, structured: bool = False, watched: bool = False
+    ) -> None:
+        self._tools, self._prompts = Tools(library), Prompts(library)
+        self._skills = SkillsExtension(library)
+        self._bus = InMemorySubscriptionBus()
+        hint = _WATCHED_HINT if watched else _HINT
+        super().__init__(
+            name="packlore",
+            version=next(iter(library.packs.values())).version,
+            instructions=instructions(library),
+            tools=[_tool(name, self._tools, structured=structured) for name in TOOLS],
+            extensions=[self._skills],
+            log_level="WARNING",
+            cache_hints=dict.fromkeys(_CACHED, hint),
+            subscriptions=self._bus,
+        )
+        for name in PROMPTS:
+            self.add_prompt(_prompt(getattr(self._prompts, name)))
+        self.completion()(self._complete)  # type: ignore[no-untyped-call]
+        self._load(library)
+
+    async def replace(self, library: Library) -> None:
+        """Serve another snapshot from now on, and tell those who listen."""
+        self._load(library)
+        await self._bus.publish(ResourcesListChanged())
+
+    def _load(self, library: Library) -> None:
+        self._tools.library = self._prompts.library = self._library = library
+        self._skills.load(library)
+        self._resources = resources(library)
+
+    async def list_resources(self) -> list[Resource]:
+        """Every file of every pack."""
+        return [described for described, _ in self._resources.values()]
+
+    async def read_resource(self, uri: Any, _context: Any = None) -> Iterable[ReadResourceContents]:
+        """The very bytes that a skill's manifest has the digest of: text where they are UTF-8."""
+        found = self._resources.get(str(uri))
+        if found is None:
+            raise ResourceNotFoundError(f"unknown resource {str(uri)[:200]}")
+        described, data = found
+        content: str | bytes = data
+        with suppress(UnicodeDecodeError):
+            content = data.decode("utf-8")
+        return [ReadResourceContents(content=content, mime_type=described.mime_type)]
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Any = None
+    ) -> Any:
+        """A prompt's message. What is refused says what would be accepted."""
+        if name not in PROMPTS:
+            known = ", ".join(PROMPTS)
+            raise MCPError(
+                code=INVALID_PARAMS, message=f"no prompt {name[:80]!r}; there are: {known}"
+            )
+        return await super().get_prompt(name, arguments, context)
+
+    async def _complete(self, _ref: Any, argument: Any, _context: Any) -> Completion:
+        values = complete(self._library, argument.name, argument.value)
         return Completion(values=values[:100], total=len(values), has_more=len(values) > 100)
 
-    server.completion()(completions)  # type: ignore[no-untyped-call]
-    return server
+
+class _StrictTool(Tool):
+    """Refuses arguments that it does not know: the SDK would ignore a misspelt filter."""
+
+    async def run(
+        self, arguments: dict[str, Any], context: Any, convert_result: bool = False
+    ) -> Any:
+        accepted = self.parameters["properties"]
+        unknown = sorted(set(arguments) - set(accepted))
+        if unknown:
+            given = ", ".join(name[:40] for name in unknown[:5])
+            raise ToolError(f"unknown argument {given}: {self.name} takes {', '.join(accepted)}")
+        try:
+            return await super().run(arguments, context, convert_result)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            wrong = (
+                f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
+                for each in error.__cause__.errors()[:5]
+            )
+            raise ToolError(f"{self.name}: {'; '.join(wrong)}") from error
 
 
-def _tool(name: str, answer: Callable[..., Answer], *, structured: bool) -> Tool:
+def _tool(name: str, tools: Tools, *, structured: bool) -> Tool:
     """The SDK's form of a function of tools.py."""
+    answer: Callable[..., Answer] = getattr(tools, name)
 
     @wraps(answer)
     def call(*args: Any, **kwargs: Any) -> CallToolResult:
@@ -85,7 +173,7 @@ def _tool(name: str, answer: Callable[..., Answer], *, structured: bool) -> Tool
         **{each.name: each.annotation for each in signature.parameters.values()},
         "return": CallToolResult,
     }
-    tool = Tool.from_function(
+    tool = _StrictTool.from_function(
         call,
         name=name,
         description=inspect.getdoc(answer),
@@ -94,6 +182,19 @@ def _tool(name: str, answer: Callable[..., Answer], *, structured: bool) -> Tool
     )
     tool.parameters = _without_titles(tool.parameters)
     return tool
+
+
+def _prompt(prompt: Callable[..., str]) -> Prompt:
+    """The SDK's form of a prompt of tools.py."""
+
+    @wraps(prompt)
+    def render(*args: Any, **kwargs: Any) -> str:
+        try:
+            return prompt(*args, **kwargs)
+        except PackError as error:
+            raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
+
+    return Prompt.from_function(render)
 
 
 def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:

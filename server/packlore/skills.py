@@ -15,9 +15,8 @@ from urllib.parse import quote, unquote
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
-from mcp.server.mcpserver.resources import BinaryResource, Resource, TextResource
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, PaginatedRequestParams, RequestParams
+from mcp_types import INVALID_PARAMS, PaginatedRequestParams, RequestParams, Resource
 
 from packlore.library import Library
 from packlore.model import Pack, PackFile
@@ -115,29 +114,26 @@ def skill_roots(library: Library) -> Iterator[tuple[str, Pack]]:
         yield f"skill://{path}", pack
 
 
-def skill_resources(library: Library) -> list[Resource]:
-    """A resource for every file of every pack, which reads as the very bytes that were hashed."""
-    found: list[Resource] = []
-    for root, pack in skill_roots(library):
-        for file in pack.files:
-            common = _describe(root, pack, file)
-            try:
-                text = file.data.decode("utf-8")
-            except UnicodeDecodeError:
-                found.append(BinaryResource(**common, data=file.data))
-            else:
-                found.append(TextResource(**common, text=text))
-    return found
-
-
-def _describe(root: str, pack: Pack, file: PackFile) -> dict[str, Any]:
-    skill = file.path == "SKILL.md" and bool(pack.frontmatter)
+def resources(library: Library) -> dict[str, tuple[Resource, bytes]]:
+    """Every file of every pack by its URI: how it is listed, and the bytes that were hashed."""
     return {
-        "uri": _uri(root, file),
-        "name": pack.name if skill else file.path,
-        "description": (pack.description or None) if skill else None,
-        "mime_type": file.mime,
+        described.uri: (described, file.data)
+        for root, pack in skill_roots(library)
+        for file in pack.files
+        for described in (_describe(root, pack, file),)
     }
+
+
+def _describe(root: str, pack: Pack, file: PackFile) -> Resource:
+    """How a file is listed; SKILL.md goes by the name and description of its frontmatter."""
+    skill = file.path == "SKILL.md" and bool(pack.frontmatter)
+    return Resource(
+        uri=_uri(root, file),
+        name=pack.name if skill else file.path,
+        description=(pack.description or None) if skill else None,
+        mime_type=file.mime,
+        size=len(file.data),
+    )
 
 
 def _uri(root: str, file: PackFile) -> str:
@@ -165,14 +161,8 @@ def _directories(library: Library) -> Mapping[str, list[dict[str, Any]]]:
         found.setdefault(root, {})
         for file in pack.files:
             shown = _describe(root, pack, file)
-            resource = {
-                "uri": shown["uri"],
-                "name": shown["name"],
-                "mimeType": shown["mime_type"],
-                "size": len(file.data),
-                **({"description": shown["description"]} if shown["description"] else {}),
-            }
-            found.setdefault(shown["uri"].rpartition("/")[0], {})[shown["uri"]] = resource
+            row = shown.model_dump(mode="json", by_alias=True, exclude_none=True)
+            found.setdefault(shown.uri.rpartition("/")[0], {})[shown.uri] = row
     for directory in list(found):
         child = directory
         while (parent := child.rpartition("/")[0]) != "skill:/":

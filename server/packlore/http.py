@@ -1,0 +1,166 @@
+"""The HTTP application around a server: who may ask, how much, how long, and one log line each."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from packlore.server import PackServer
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HEALTH = "/health"
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Limits:
+    """What one request may use."""
+
+    body = 1024 * 1024
+    """Bytes; a tool call has some hundred."""
+    seconds = 30.0
+    """Until a response starts. A stream that has started may go on."""
+    concurrency = 1000
+    """Requests at once in one worker; more are answered with 503."""
+
+
+def guard(
+    server: PackServer,
+    *,
+    lifespan: Callable[[], AbstractAsyncContextManager[object]],
+    host: str,
+    hosts: tuple[str, ...],
+    origins: tuple[str, ...],
+    token: str,
+    rules: int,
+) -> App:
+    """The server's application, stateless so that any worker can answer any request, inside the
+    token, the limits and the log."""
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    local = [f"{each}{port}" for each in ("127.0.0.1", "localhost", "[::1]") for port in ("", ":*")]
+    security = TransportSecuritySettings(
+        allowed_hosts=[*hosts, *(local if host in LOOPBACK else ())],
+        allowed_origins=[*origins, *(f"http://{each}" for each in local if host in LOOPBACK)],
+    )
+    app = server.streamable_http_app(
+        stateless_http=True,
+        json_response=True,
+        transport_security=security,
+        max_request_body_size=Limits.body,
+    )
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def both(starlette: Any) -> Any:
+        async with inner(starlette) as state, lifespan():
+            yield state
+
+    app.router.lifespan_context = both
+    health = json.dumps({"status": "ok", "version": server.version, "rules": rules}).encode()
+    return _log(_answer_health(_require(_bound(app), token), health))
+
+
+def _log(app: App) -> App:
+    """One line a request on stderr: client, method, path, status, milliseconds, bytes."""
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        start, status, sent = time.perf_counter(), 0, 0
+
+        async def count(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await app(scope, receive, count)
+        finally:
+            client = (scope.get("client") or ("-",))[0]
+            spent = (time.perf_counter() - start) * 1000
+            path = json.dumps(scope["path"][:200])[1:-1]  # a line stays a line
+            sys.stderr.write(f"{client} {scope['method']} {path} {status} {spent:.1f}ms {sent}B\n")
+
+    return logged
+
+
+def _answer_health(app: App, body: bytes) -> App:
+    async def health(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == HEALTH:
+            await _respond(send, 200, body, "application/json")
+        else:
+            await app(scope, receive, send)
+
+    return health
+
+
+def _require(app: App, token: str) -> App:
+    """Asks for the bearer token, where there is one; compared in constant time."""
+    expected = f"Bearer {token}".encode()
+
+    async def required(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and token:
+            given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
+            if not hmac.compare_digest(given, expected):
+                text = b"send the server's token: Authorization: Bearer ...\n"
+                await _respond(send, 401, text, headers=[(b"www-authenticate", b"Bearer")])
+                return
+        await app(scope, receive, send)
+
+    return required
+
+
+def _bound(app: App) -> App:
+    """Ends a request whose response has not started in time: a body that never comes, say."""
+
+    async def bound(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(Limits.seconds) as limit:
+
+                async def start(message: MutableMapping[str, Any]) -> None:
+                    limit.reschedule(None)
+                    await send(message)
+
+                await app(scope, receive, start)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            await _respond(send, 408, b"the request took too long\n")
+
+    return bound
+
+
+async def _respond(
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: str = "text/plain; charset=utf-8",
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    kind = (b"content-type", content_type.encode())
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [kind, length, *(headers or [])],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,111 @@
+"""Runs a server: over stdio, or over streamable HTTP for a team."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from packlore.errors import BadArgumentError
+from packlore.http import LOOPBACK, Limits, guard
+from packlore.library import Library
+from packlore.server import PackServer
+from packlore.watch import watching
+
+TOKEN = "PACKLORE_TOKEN"  # noqa: S105 the name of a variable
+OPTIONS = "PACKLORE_OPTIONS"
+"""Carries the options to the worker processes; of no use to people."""
+MAX_WORKERS = 64
+STOP_TIMEOUT = 10
+"""Seconds that running requests have after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve. `hosts` and `origins` are the header values that are let in."""
+
+    packs: tuple[str, ...]
+    structured: bool = False
+    watch: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8765
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    workers: int = 1
+
+
+def serve_stdio(options: Options) -> None:
+    """Serve one client over stdin and stdout until it leaves."""
+    folders = [Path(each) for each in options.packs]
+    library = Library.open(folders)
+    server = PackServer(library, structured=options.structured, watched=options.watch)
+
+    async def run() -> None:
+        async with _watch(options, server, library):
+            await server.run_stdio_async()
+
+    anyio.run(run)
+
+
+def serve_http(options: Options) -> None:
+    """Serve many clients over HTTP until SIGTERM or SIGINT. BadArgumentError for what cannot be."""
+    import uvicorn
+
+    if not 1 <= options.workers <= MAX_WORKERS:
+        raise BadArgumentError(f"--workers is {options.workers}: give 1 to {MAX_WORKERS}")
+    if not 0 <= options.port <= 65535:
+        raise BadArgumentError(f"--port is {options.port}: give 0 to 65535")
+    if options.host not in LOOPBACK and not options.hosts:
+        raise BadArgumentError(
+            f"--host {options.host} is reached from outside: name the Host headers to serve with "
+            "--allowed-host"
+        )
+    Library.open(map(Path, options.packs))  # fails here, not in each worker
+    os.environ[OPTIONS] = json.dumps(asdict(options))
+    if TOKEN not in os.environ and options.host not in LOOPBACK:
+        sys.stderr.write(f"packlore: no {TOKEN} is set, so everyone who reaches it can read\n")
+    uvicorn.run(
+        "packlore.run:application",
+        factory=True,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_TIMEOUT,
+        limit_concurrency=Limits.concurrency,
+        log_level="warning" if options.workers > 1 else "info",
+    )
+
+
+def application(environ: Mapping[str, str] = os.environ) -> Any:
+    """The ASGI application of one worker, by the options that `serve_http` left it."""
+    stored: dict[str, Any] = json.loads(environ[OPTIONS])
+    lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
+    options = Options(**{**stored, **lists})
+    library = Library.open(map(Path, options.packs))
+    server = PackServer(library, structured=options.structured, watched=options.watch)
+    return guard(
+        server,
+        lifespan=lambda: _watch(options, server, library),
+        host=options.host,
+        hosts=options.hosts,
+        origins=options.origins,
+        token=environ.get(TOKEN, ""),
+        rules=sum(1 for _ in library.rules()),
+    )
+
+
+def _watch(
+    options: Options, server: PackServer, library: Library
+) -> AbstractAsyncContextManager[object]:
+    if not options.watch:
+        return nullcontext()
+    return watching([Path(each) for each in options.packs], library, server.replace)
