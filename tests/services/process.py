@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 _GUARD = """
 while read -r line; do group=$line; done
 if [ -n "$group" ]; then
-    kill -QUIT -- "-$group"; sleep 0.3; kill -KILL -- "-$group"
+    kill -s QUIT -- "-$group"; sleep 0.3; kill -s KILL -- "-$group"
 fi
 rm -rf -- "$1"
 """
@@ -73,7 +73,7 @@ class GuardedFolder:
 
     def __init__(self, owner: pwd.struct_passwd | None = None) -> None:
         # root's TMPDIR may be closed to the owner; /tmp is open to everyone.
-        self.path = Path(tempfile.mkdtemp(prefix="test-", dir="/tmp" if owner else None))
+        self.path = Path(tempfile.mkdtemp(prefix="packlore-", dir="/tmp" if owner else None))
         if owner is not None:
             os.chown(self.path, owner.pw_uid, owner.pw_gid)
         self._guard = subprocess.Popen(

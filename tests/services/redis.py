@@ -35,7 +35,7 @@ class Redis(Server):
 
     def _answers(self, pid: int) -> bool:
         # Asks for the process id, since a server of someone else may listen there.
-        with socket.create_connection((self.host, self.port), timeout=5) as connection:
+        with socket.create_connection((self.host, self.port), timeout=1) as connection:
             connection.sendall(b"INFO server\r\nQUIT\r\n")
             with connection.makefile("rb") as answer:
                 return b"process_id:%d\r\n" % pid in answer.read()

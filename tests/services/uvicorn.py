@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
@@ -56,10 +56,10 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
+        with suppress(SystemExit):
             await super().startup(sockets)
-        except SystemExit:
-            raise ServiceFailed("the application's lifespan failed at its start") from None
+        if not self.started:
+            raise ServiceFailed("the application's lifespan failed at its start")
 
 
 @asynccontextmanager

@@ -1,0 +1,153 @@
+"""Clean-up that awaits is aborted by a cancellation, unless it runs in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tests.proofs.harness import Block, Witness
+from tests.services import Database
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    locked: Mapped[bool] = mapped_column(default=False)
+
+
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
+
+
+async def _cancelled_during_its_clean_up(
+    block: Block, database: Database, *, cancelled_before: bool
+) -> tuple[bool, bool]:
+    """Whether the account stays locked, and whether the task ends as cancelled."""
+    working, done = asyncio.Event(), asyncio.Event()
+
+    async def close_books(account_id: int) -> None:
+        working.set()
+        await done.wait()
+
+    engine = create_async_engine(database.url())
+    reader = await asyncpg.connect(database.dsn)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+            await connection.execute(insert(Account), {"id": 1, "locked": False})
+        factory: Any = async_sessionmaker(engine, class_=AsyncSession)
+        module = block.run(SessionFactory=factory, Account=Account, close_books=close_books)
+        task = asyncio.create_task(module.close_month(1))
+        async with asyncio.timeout(10):
+            await working.wait()
+            async with reader.transaction():  # so that the clean-up has to wait
+                await reader.execute("SELECT FROM accounts FOR UPDATE")
+                if cancelled_before:
+                    task.cancel()
+                else:
+                    done.set()
+                while not await database.fetchval(WAITING):
+                    await asyncio.sleep(0.01)
+                for _ in range(2):
+                    task.cancel()
+                    await asyncio.sleep(0.01)
+        await asyncio.wait([task], timeout=10)
+    finally:
+        await reader.close()
+        await engine.dispose()
+    return await database.fetchval("SELECT locked FROM accounts"), task.cancelled()
+
+
+@pytest.mark.parametrize("cancelled_before", [True, False])
+async def test_incorrect_leaves_the_account_locked(
+    cancelled_before: bool, incorrect: Block, database: Database, witness: Witness
+) -> None:
+    locked, cancelled = await _cancelled_during_its_clean_up(
+        incorrect, database, cancelled_before=cancelled_before
+    )
+    assert (locked, cancelled) == (True, True)
+    witness.observed(incorrect="cancelled during its clean-up: the account stayed locked")
+
+
+@pytest.mark.parametrize("cancelled_before", [True, False])
+async def test_correct_unlocks_the_account_and_ends_as_cancelled(
+    cancelled_before: bool, correct: Block, database: Database, witness: Witness
+) -> None:
+    locked, cancelled = await _cancelled_during_its_clean_up(
+        correct, database, cancelled_before=cancelled_before
+    )
+    assert (locked, cancelled) == (False, True)
+    witness.observed(correct="cancelled during its clean-up: unlocked, then CancelledError")
+
+
+async def test_a_clean_up_that_hangs_ends_with_a_timeout(correct: Block) -> None:
+    module = correct.run(SessionFactory=None, Account=Account, close_books=None)
+    with pytest.raises(TimeoutError):
+        await module.finish(asyncio.sleep(10), 0.01)
+
+
+async def test_behind_a_shield_alone_the_caller_leaves_and_the_error_is_only_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.ERROR)
+    events: list[str] = []
+    go_on = asyncio.Event()
+
+    async def clean_up() -> None:
+        await go_on.wait()
+        events.append("cleaned up")
+        raise ConnectionError
+
+    async def work() -> None:
+        try:
+            await asyncio.shield(clean_up())
+        finally:
+            events.append("left")
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+    go_on.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert events == ["left", "cleaned up"]
+    assert "Task exception was never retrieved" in caplog.text
+
+
+async def test_asyncio_run_cancels_a_running_clean_up_at_its_end(correct: Block) -> None:
+    module = correct.run(SessionFactory=None, Account=Account, close_books=None)
+    events: list[str] = []
+
+    async def clean_up(started: asyncio.Event) -> None:
+        try:
+            started.set()
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            events.append("clean-up cancelled")
+            raise
+
+    async def main() -> None:
+        started = asyncio.Event()
+        left = asyncio.create_task(module.finish(clean_up(started)))
+        await started.wait()
+        events.append("main ended before it" if not left.done() else "main ended after it")
+
+    await asyncio.to_thread(asyncio.run, main())
+    assert events == ["main ended before it", "clean-up cancelled"]

@@ -1,0 +1,173 @@
+"""A blocking call stops the loop in a coroutine, and not in a thread; the threads are few."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socketserver
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from contextvars import ContextVar
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import anyio.to_thread
+import pytest
+
+from tests.proofs.harness import Block, Witness
+
+T = TypeVar("T")
+
+CALL = 0.4  # seconds that the mail server takes
+
+
+class MailServer(socketserver.ThreadingTCPServer):
+    """An SMTP server that greets its clients once `open` is set."""
+
+    block_on_close = False
+    daemon_threads = True
+    request_queue_size = 100
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.clients: list[int] = []
+        self.mails: list[str] = []
+        super().__init__(("127.0.0.1", 0), Session)
+
+    @property
+    def address(self) -> dict[str, Any]:
+        host, port = self.socket.getsockname()
+        return {"host": host, "port": port}
+
+
+class Session(socketserver.StreamRequestHandler):
+    server: MailServer
+
+    def handle(self) -> None:
+        self.server.clients.append(1)
+        if not self.server.open.wait(5):
+            self.server.open.set()  # one wait is enough where the loop stands still
+        self.wfile.write(b"220 ready\r\n")
+        for line in self.rfile:
+            if line.upper().startswith(b"DATA"):
+                self.wfile.write(b"354 go on\r\n")
+                lines = iter(self.rfile.readline, b".\r\n")
+                self.server.mails.append(b"".join(lines).decode())
+            if line.upper().startswith(b"QUIT"):
+                self.wfile.write(b"221 bye\r\n")
+                return
+            self.wfile.write(b"250 ok\r\n")
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    with MailServer() as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        yield server
+        server.open.set()
+        server.shutdown()
+        serving.join(10)
+
+
+async def _in_a_loop_of_its_own(main: Coroutine[Any, Any, T]) -> T:
+    """As a service runs it: with its own threads, which are gone at the end; in debug mode."""
+    return await asyncio.to_thread(asyncio.run, main, debug=True)
+
+
+async def _largest_gap(block: Block, server: MailServer) -> tuple[int, float]:
+    """How often the loop turned while a mail was sent, and its largest gap as a part of that."""
+    module = block.run(**server.address)
+
+    async def main() -> tuple[int, float]:
+        ticks: list[float] = []
+
+        async def tick() -> None:
+            while True:
+                ticks.append(time.perf_counter())
+                await asyncio.sleep(0.005)
+
+        ticking = asyncio.create_task(tick())
+        await asyncio.sleep(0.02)
+        start = time.perf_counter()
+        threading.Timer(CALL, server.open.set).start()
+        await module.send_receipt("jo@example.com", 7)
+        end = time.perf_counter()
+        await asyncio.sleep(0.02)
+        ticking.cancel()
+        gaps = [later - earlier for earlier, later in pairwise(ticks)]
+        return sum(start < each < end for each in ticks), max(gaps) / (end - start)
+
+    result = await _in_a_loop_of_its_own(main())
+    assert "Subject: Receipt 7" in server.mails[0]
+    return result
+
+
+async def test_incorrect_stops_the_loop_for_the_whole_call(
+    incorrect: Block, mail_server: MailServer, witness: Witness, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns, gap = await _largest_gap(incorrect, mail_server)
+    assert turns == 0
+    assert gap > 0.9
+    assert "took" in caplog.text
+    witness.observed(incorrect="during a call of 0.4 s the loop turned 0 times")
+
+
+async def test_correct_lets_the_loop_run_on(
+    correct: Block, mail_server: MailServer, witness: Witness
+) -> None:
+    turns, gap = await _largest_gap(correct, mail_server)
+    assert turns > 3
+    assert gap < 0.5
+    witness.observed(correct="the loop ran on; its largest gap was below half of the call")
+
+
+async def test_a_thread_is_not_cancelled(correct: Block, mail_server: MailServer) -> None:
+    module = correct.run(**mail_server.address)
+
+    async def main() -> list[str]:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await module.send_receipt("jo@example.com", 7)
+        mails = list(mail_server.mails)
+        threading.Timer(0.05, mail_server.open.set).start()
+        return mails
+
+    assert await _in_a_loop_of_its_own(main()) == []
+    assert len(mail_server.mails) == 1  # asyncio.run() has waited for it
+
+
+async def test_calls_beyond_the_number_of_threads_wait_and_so_do_name_look_ups(
+    correct: Block, mail_server: MailServer
+) -> None:
+    module = correct.run(**mail_server.address)
+    cpus = getattr(os, "process_cpu_count", os.cpu_count)()
+    threads = min(32, (cpus or 1) + 4)
+
+    async def main() -> int:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            for number in range(threads + 5):
+                group.create_task(module.send_receipt("jo@example.com", number))
+            while len(mail_server.clients) < threads:
+                await asyncio.sleep(0.01)
+            look_up = asyncio.get_running_loop().getaddrinfo("127.0.0.1", 25)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(look_up, 0.1)
+            at_once = len(mail_server.clients)
+            mail_server.open.set()
+        return at_once
+
+    assert await _in_a_loop_of_its_own(main()) == threads
+    assert len(mail_server.mails) == threads + 5
+
+
+async def test_only_to_thread_copies_context_variables() -> None:
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    user.set("jo")
+    assert await asyncio.to_thread(user.get) == "jo"
+    assert await asyncio.get_running_loop().run_in_executor(None, user.get) == "nobody"
+
+
+async def test_plain_routes_have_40_threads_of_anyio() -> None:
+    assert anyio.to_thread.current_default_thread_limiter().total_tokens == 40

@@ -1,0 +1,189 @@
+"""Only pure ASGI middleware sees the end of a body and what the endpoint set in the context."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import BackgroundTasks, FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tests.proofs.harness import Block, RuleFile, Witness
+from tests.services import serving
+
+STREAM = 0.3  # seconds
+
+
+@dataclass
+class Seen:
+    """What one request left behind: who the log says it was, and in which order things ended."""
+
+    user: str = ""
+    milliseconds: float = 0.0
+    actual: float = 0.0
+    events: list[str] = field(default_factory=list)
+
+
+class _Listener(logging.Handler):
+    def __init__(self, seen: Seen) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        match = re.fullmatch(r"/\S+ 200 user=(\S+) ([\d.]+) ms", record.getMessage())
+        assert match
+        self._seen.user, self._seen.milliseconds = match[1], float(match[2])
+        self._seen.events.append("log")
+
+
+async def _request(block: Block, path: str) -> Seen:
+    """Ask a real server once for `path`, through the block's middleware."""
+    module = block.run()
+    seen = Seen()
+    app = FastAPI()
+    app.add_middleware(module.AccessLogMiddleware)
+
+    async def body() -> AsyncIterator[str]:
+        started = time.perf_counter()
+        yield "first"
+        await asyncio.sleep(STREAM)
+        seen.actual = (time.perf_counter() - started) * 1000
+        seen.events.append("last chunk")
+        yield "last"
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        module.user.set("ada")
+        return StreamingResponse(body())
+
+    @app.get("/sync")
+    def sync() -> str:
+        module.user.set("ada")
+        return "done"
+
+    @app.get("/background")
+    async def background(tasks: BackgroundTasks) -> str:
+        module.user.set("ada")
+        tasks.add_task(seen.events.append, "background task")
+        return "done"
+
+    listener = _Listener(seen)
+    module.logger.addHandler(listener)
+    try:
+        async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+            assert (await client.get(path)).status_code == 200
+    finally:
+        module.logger.removeHandler(listener)
+    return seen
+
+
+async def test_incorrect_logs_a_stream_before_its_end_and_without_its_user(
+    incorrect: Block, witness: Witness, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    tries = [await _request(incorrect, "/stream") for _ in range(3)]
+    assert all(seen.events == ["log", "last chunk"] for seen in tries)
+    assert all(seen.user == "-" for seen in tries)
+    assert any(seen.milliseconds * 3 < seen.actual for seen in tries)
+    witness.observed(
+        incorrect="a 0.3 s stream logged before its last chunk, with less than a third of its time "
+        "and without the user; a layer cost more than 10 times as much"
+    )
+
+
+async def test_correct_logs_a_stream_after_its_end_and_with_its_user(
+    correct: Block, witness: Witness, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    seen = await _request(correct, "/stream")
+    assert seen.events == ["last chunk", "log"]
+    assert seen.milliseconds >= seen.actual
+    assert seen.user == "ada"
+    witness.observed(correct="logged after the last chunk, with its whole time and the user")
+
+
+async def _nothing(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _cost(middleware: Any, layers: int = 10) -> float:
+    """Seconds that a request takes in `layers` layers more than in none: the least of some tries."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_: Message) -> None:
+        pass
+
+    async def seconds(app: ASGIApp) -> float:
+        least = float("inf")
+        for _ in range(40):
+            started = time.perf_counter()
+            await app({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+            least = min(least, time.perf_counter() - started)
+        return least
+
+    app: ASGIApp = _nothing
+    for _ in range(layers):
+        app = middleware(app)
+    return await seconds(app) - await seconds(_nothing)
+
+
+async def test_a_layer_of_incorrect_costs_more_than_10_times_one_of_correct(
+    incorrect: Block, correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "access")
+    costs = [await _cost(block.run().AccessLogMiddleware) for block in (incorrect, correct)]
+    assert costs[0] > 10 * costs[1]
+
+
+async def test_correct_is_done_only_after_background_tasks(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    seen = await _request(correct, "/background")
+    assert seen.events == ["background task", "log"]
+    assert seen.user == "ada"
+
+
+async def test_what_a_sync_endpoint_sets_is_lost_in_both(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    rule = RuleFile.load("fastapi-pure-asgi")
+    users = [
+        (await _request(rule.block(correct=correct), "/sync")).user for correct in (False, True)
+    ]
+    assert users == ["-", "-"]
+
+
+async def test_the_decorator_is_base_http_middleware_and_what_it_sets_reaches_the_endpoint() -> (
+    None
+):
+    tenant: ContextVar[str] = ContextVar("tenant", default="-")
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def set_tenant(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        tenant.set("acme")
+        return await call_next(request)
+
+    @app.get("/")
+    async def read() -> str:
+        return tenant.get()
+
+    stack: Any = app.build_middleware_stack()
+    assert isinstance(stack.app, BaseHTTPMiddleware)
+    async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        assert (await client.get("/")).json() == "acme"

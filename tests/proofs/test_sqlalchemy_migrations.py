@@ -1,0 +1,189 @@
+"""`alembic upgrade head` reaches PostgreSQL over asyncpg only through an async engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Column, Integer, MetaData, Table, UniqueConstraint, create_engine
+from sqlalchemy.exc import CompileError
+
+from tests.proofs.harness import Block, Witness
+from tests.services import Database
+
+INI = """\
+[alembic]
+script_location = migrations
+prepend_sys_path = .
+[loggers]
+keys = root, alembic
+[handlers]
+keys = stderr
+[formatters]
+keys =
+[logger_root]
+handlers = stderr
+[logger_alembic]
+level = INFO
+handlers =
+qualname = alembic
+[handler_stderr]
+class = StreamHandler
+"""
+MODELS = """\
+from sqlalchemy.orm import DeclarativeBase
+class Base(DeclarativeBase):
+    pass
+"""
+CREATE_ORDERS = """\
+from alembic import op
+revision, down_revision = "0001", None
+def upgrade() -> None:
+    op.execute("CREATE TABLE orders (id bigint)")
+"""
+# What a service does that migrates at its start.
+UPGRADE_IN_A_LOOP = """\
+import asyncio, logging
+from logging.config import fileConfig
+from alembic import command
+from alembic.config import Config
+logger = logging.getLogger("service")
+async def main() -> None:
+    try:
+        command.upgrade(Config("alembic.ini"), "head")
+    except RuntimeError as error:
+        print(f"RuntimeError: {error}")
+    await asyncio.to_thread(command.upgrade, Config("alembic.ini"), "head")
+    print(f"disabled: {logger.disabled}")
+    fileConfig("alembic.ini")
+    print(f"disabled by default: {logger.disabled}")
+asyncio.run(main())
+"""
+
+
+def write_project(folder: Path, env: Block, *migrations: str) -> None:
+    """Make a folder that `alembic` runs in: the block is its env.py, with its Markdown's lines."""
+    (folder / "app").mkdir(parents=True)
+    (folder / "migrations" / "versions").mkdir(parents=True)
+    (folder / "alembic.ini").write_text(INI)
+    (folder / "app" / "models.py").write_text(MODELS)
+    (folder / "migrations" / "env.py").write_text("\n" * (env.line - 1) + env.code)
+    for number, migration in enumerate(migrations, 1):
+        (folder / "migrations" / "versions" / f"{number:04}.py").write_text(migration)
+
+
+async def python(folder: Path, url: str, *arguments: str) -> tuple[int, str]:
+    """Run Python in that folder, with the service's address; give its exit code and output."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=folder,
+        env={**os.environ, "DATABASE_URL": url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(60):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def upgrade(folder: Path, url: str) -> tuple[int, str]:
+    """Run `alembic upgrade head`; give its exit code and what it printed."""
+    return await python(folder, url, "-m", "alembic", "upgrade", "head")
+
+
+async def tables(database: Database) -> list[str]:
+    """The names of the tables in a database."""
+    query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+    return [row[0] for row in await database.fetch(query)]
+
+
+async def test_incorrect_cannot_connect_over_asyncpg(
+    incorrect: Block, database: Database, witness: Witness, tmp_path: Path
+) -> None:
+    write_project(tmp_path, incorrect, CREATE_ORDERS)
+    code, output = await upgrade(tmp_path, database.url())
+    assert code == 1
+    assert "MissingGreenlet" in output
+    assert await tables(database) == []
+    witness.saw(output)
+    witness.observed(incorrect="alembic upgrade head: exit code 1, MissingGreenlet, 0 of 1 tables")
+
+    code, _ = await upgrade(tmp_path, database.url("psycopg"))
+    assert (code, await tables(database)) == (0, ["alembic_version", "orders"])
+
+
+async def test_correct_migrates_over_asyncpg_with_a_percent_sign_in_the_password(
+    correct: Block, database: Database, witness: Witness, tmp_path: Path
+) -> None:
+    write_project(tmp_path, correct, CREATE_ORDERS)
+    code, output = await upgrade(tmp_path, database.url().replace("postgres@", "postgres:p%40ss@"))
+    assert code == 0, output
+    assert "Running upgrade  -> 0001" in output
+    assert await tables(database) == ["alembic_version", "orders"]
+    witness.observed(correct="alembic upgrade head: exit code 0, 1 table")
+
+
+def test_set_main_option_refuses_a_percent_sign(witness: Witness) -> None:
+    with pytest.raises(ValueError, match="invalid interpolation syntax") as raised:
+        Config().set_main_option("sqlalchemy.url", "postgresql+asyncpg://postgres:p%40ss@db/shop")
+    witness.saw(raised.value)
+
+
+async def test_a_running_loop_takes_it_in_a_thread_and_keeps_its_loggers(
+    correct: Block, database: Database, witness: Witness, tmp_path: Path
+) -> None:
+    write_project(tmp_path, correct, CREATE_ORDERS)
+    code, output = await python(tmp_path, database.url(), "-c", UPGRADE_IN_A_LOOP)
+    witness.saw(output)
+    assert code == 0, output
+    assert "asyncio.run() cannot be called from a running event loop" in output
+    assert "disabled: False\ndisabled by default: True" in output
+    assert await tables(database) == ["alembic_version", "orders"]
+
+
+def _rendered(operations: Any) -> str:
+    """What autogenerate writes into a migration, without its indent."""
+    lines: str = render_python_code(operations)
+    return "\n".join(line.strip() for line in lines.splitlines())
+
+
+@pytest.mark.parametrize("convention", [None, {"uq": "uq_%(table_name)s_%(column_0_name)s"}])
+async def test_a_constraint_without_a_name_cannot_be_dropped(
+    convention: dict[str, str] | None, database: Database, witness: Witness
+) -> None:
+    await database.execute("CREATE TABLE orders (number int)")
+    metadata: Any = MetaData(naming_convention=convention)
+    Table("orders", metadata, Column("number", Integer), UniqueConstraint("number"))
+    engine = create_engine(database.url("psycopg"))
+    try:
+        with engine.begin() as connection, warnings.catch_warnings(action="ignore"):
+            context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+            script = produce_migrations(context, metadata)
+            names = {"op": Operations(context)}
+            exec(_rendered(script.upgrade_ops), names)
+            downgrade = _rendered(script.downgrade_ops)
+            if convention:
+                exec(downgrade, names)
+                return
+            assert "op.drop_constraint(None, " in downgrade
+            with pytest.raises(CompileError, match="it has no name") as raised:
+                exec(downgrade, names)
+            witness.saw(raised.value)
+    finally:
+        engine.dispose()
