@@ -106,4 +106,3 @@ def test_the_quick_commands_import_neither_mcp_nor_pydantic(arguments: list[str]
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-

@@ -14,6 +14,8 @@ MAX_BRIEF = 700
 """Tokens of a rule in brief; a longer one is cut after a paragraph."""
 MAX_ANSWER = 20_000
 """Tokens of one answer; Claude Code takes at most 25,000 from a tool."""
+MAX_CATALOGUE = 3_000
+"""Tokens of a list of rules; beyond it only categories are listed."""
 _DROPPED = re.compile(r"^(?:incorrect|references?|related)\b", re.IGNORECASE)
 
 
@@ -107,7 +109,7 @@ def catalogue(library: Library, *, category: str = "", pack: str = "") -> str:
     key = library.pack_key(pack) if pack else ""
     packs = {each: found for each, found in library.packs.items() if key in ("", each)}
     text = "".join(_pack(library, each, wanted, detailed=True) for each in packs)
-    if tokens(text) > MAX_ANSWER // 4:
+    if tokens(text) > MAX_CATALOGUE:
         text = "".join(_pack(library, each, wanted, detailed=False) for each in packs)
         text += "\nName a category or a pack to see its rules.\n"
     return cut(text, MAX_ANSWER)

@@ -140,8 +140,13 @@ async def test_a_task_group_cancels_the_other_tasks_on_a_failure() -> None:
     async def fail() -> None:
         raise ConnectionError
 
-    with pytest.raises(ExceptionGroup):
+    others: list[asyncio.Task[None]] = []
+
+    async def both() -> None:
         async with asyncio.TaskGroup() as group:
-            other = group.create_task(asyncio.sleep(10))
+            others.append(group.create_task(asyncio.sleep(10)))
             group.create_task(fail())
-    assert other.cancelled()
+
+    with pytest.raises(ExceptionGroup):
+        await both()
+    assert others[0].cancelled()

@@ -56,7 +56,7 @@ async def _ask(client: httpx.AsyncClient, path: str, origin: str) -> httpx.Respo
 
 def _readable(answer: httpx.Response, origin: str) -> bool:
     """Whether a browser lets a script of `origin` read the answer to a request with a cookie."""
-    return answer.headers.get(ALLOWED) == origin and answer.headers.get(CREDENTIALS) == "true"
+    return (answer.headers.get(ALLOWED), answer.headers.get(CREDENTIALS)) == (origin, "true")
 
 
 async def _statuses_and_readable(block: Block) -> dict[str, tuple[int, bool]]:

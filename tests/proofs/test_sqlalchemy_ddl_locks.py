@@ -139,8 +139,12 @@ def ddl(database: Database) -> Any:
 Ddl = Callable[[str], str]
 
 
-def test_set_not_null_scans_the_table(ddl: Ddl) -> None:
+async def test_set_not_null_scans_the_table_and_blocks_reads(ddl: Ddl, database: Database) -> None:
+    ddl("BEGIN")
     assert 'verifying table "orders"' in ddl("ALTER TABLE orders ALTER note SET NOT NULL")
+    async with _connection(database, lock_timeout="50ms") as other:
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await other.fetchval("SELECT count(*) FROM orders")
 
 
 async def test_set_not_null_after_a_validated_check_does_not_scan(
@@ -183,13 +187,15 @@ async def test_create_index_concurrently_waits_without_blocking(database: Databa
         with pytest.raises(asyncpg.DuplicateTableError):
             await ddl.execute(create)
 
+        await idle.execute("COMMIT")
         await ddl.execute("DROP INDEX ix; SET lock_timeout = 0")
+        await idle.execute("BEGIN; INSERT INTO orders VALUES (7)")
         creating = asyncio.create_task(ddl.execute(create))
         async with asyncio.timeout(20):
             while not await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 await asyncio.sleep(0.01)
             await other.execute("INSERT INTO orders VALUES (8)")
-            assert await other.fetchval("SELECT count(*) FROM orders") == 1
+            assert await other.fetchval("SELECT count(*) FROM orders") == 2
             assert not creating.done()
             await idle.execute("COMMIT")
             await creating

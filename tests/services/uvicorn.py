@@ -101,9 +101,8 @@ async def _started(server: _Server, task: asyncio.Task[None], lifespan: _Lifespa
                 if task.done():
                     task.result()
                 await asyncio.sleep(0.001)
-            lifespan.error = (
-                None  # with lifespan="auto" an application may refuse it, and is served
-            )
+            # With lifespan="auto" an application may refuse the lifespan, and is served.
+            lifespan.error = None
     except TimeoutError:
         raise ServiceFailed(f"the lifespan did not start in {START_TIMEOUT} s") from None
     except ServiceFailed as failed:

@@ -1,0 +1,196 @@
+"""A scope that an async generator yields in cancels its consumer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tests.proofs.harness import Block, Witness
+from tests.services import Database
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    open: Mapped[bool] = mapped_column(default=True)
+
+
+Generator = AsyncGenerator[int, None]
+ROWS = 250
+
+
+class Clock:
+    """Makes real timeouts, and lets those that still run expire at once."""
+
+    def __init__(self) -> None:
+        self.limits: list[asyncio.Timeout] = []
+
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        self.limits.append(asyncio.timeout(seconds))
+        return self.limits[-1]
+
+    async def time_passes(self) -> None:
+        for limit in self.limits:
+            with suppress(RuntimeError):  # it has ended
+                limit.reschedule(0)
+        await asyncio.sleep(0.01)
+
+
+async def _await_after_break(orders: Generator, clock: Clock) -> int:
+    async for _ in orders:
+        break
+    await clock.time_passes()
+    return 1
+
+
+async def _await_in_the_body(orders: Generator, clock: Clock) -> int:
+    rows = 0
+    async for _ in orders:
+        rows += 1
+        if rows in (1, 150):
+            await clock.time_passes()
+    return rows
+
+
+CONSUMERS = [_await_after_break, _await_in_the_body]
+
+
+async def _consume(orders: Generator, clock: Clock, consumer: Any) -> int | BaseException:
+    """What a task gets that consumes these orders: its result, or its error."""
+
+    async def consume() -> int | BaseException:
+        try:
+            return int(await consumer(orders, clock))
+        except (TimeoutError, asyncio.CancelledError) as error:
+            return error
+        finally:
+            await orders.aclose()
+
+    return await asyncio.wait_for(asyncio.create_task(consume()), 10)
+
+
+async def _consume_block(block: Block, database: Database, consumer: Any) -> int | BaseException:
+    engine = create_async_engine(database.url())
+    clock = Clock()
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+            rows = [{"id": number + 1, "open": True} for number in range(ROWS)]
+            await connection.execute(insert(Order), rows)
+        factory: Any = async_sessionmaker(engine, class_=AsyncSession)
+        module = block.run(SessionFactory=factory, Order=Order)
+        module.asyncio = SimpleNamespace(timeout=clock.timeout)
+        return await _consume(module.open_orders(), clock, consumer)
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+async def test_incorrect_cancels_its_consumer(
+    consumer: Any, incorrect: Block, database: Database, witness: Witness
+) -> None:
+    error = await _consume_block(incorrect, database, consumer)
+    assert isinstance(error, asyncio.CancelledError)
+    witness.saw(error)
+    witness.observed(
+        incorrect="a slow loop body and an await after `break` both got CancelledError"
+    )
+
+
+@pytest.mark.parametrize(("consumer", "rows"), zip(CONSUMERS, (1, ROWS), strict=True))
+async def test_correct_leaves_its_consumer_alone(
+    consumer: Any, rows: int, correct: Block, database: Database, witness: Witness
+) -> None:
+    assert await _consume_block(correct, database, consumer) == rows
+    witness.observed(correct="both went on; the slow loop read 250 of 250 rows")
+
+
+async def _numbers_in_a_timeout(clock: Clock) -> Generator:
+    async with clock.timeout(60):
+        yield 1
+        yield 2
+
+
+async def test_a_generator_that_nothing_holds_is_closed_at_once() -> None:
+    async def consume() -> int:
+        clock = Clock()
+        async for _ in _numbers_in_a_timeout(clock):
+            break
+        await asyncio.sleep(0.01)
+        await clock.time_passes()
+        return 1
+
+    assert await asyncio.create_task(consume()) == 1
+
+
+async def test_aclosing_helps_after_a_break_and_not_in_the_body() -> None:
+    def closing(consumer: Callable[[Generator, Clock], Awaitable[int]]) -> Any:
+        async def consume(orders: Generator, clock: Clock) -> int:
+            async with aclosing(orders):
+                if consumer is _await_in_the_body:
+                    return await consumer(orders, clock)
+                async for _ in orders:
+                    break
+            await clock.time_passes()
+            return 1
+
+        return consume
+
+    outcomes = []
+    for consumer in CONSUMERS:
+        clock = Clock()
+        outcomes.append(await _consume(_numbers_in_a_timeout(clock), clock, closing(consumer)))
+    assert outcomes[0] == 1
+    assert isinstance(outcomes[1], asyncio.CancelledError)
+
+
+async def test_a_context_manager_may_yield_in_a_timeout() -> None:
+    clock = Clock()
+
+    @asynccontextmanager
+    async def bounded() -> AsyncIterator[None]:
+        async with clock.timeout(60):
+            yield
+
+    with pytest.raises(TimeoutError):
+        async with bounded():
+            await clock.time_passes()
+
+
+async def test_a_task_group_cancels_the_consumer_when_a_child_fails() -> None:
+    fails = asyncio.Event()
+
+    async def child() -> None:
+        await fails.wait()
+        raise ConnectionError
+
+    async def numbers() -> Generator:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child())
+            yield 1
+
+    async def consume() -> None:
+        held = numbers()
+        async for _ in held:
+            break
+        fails.set()
+        try:
+            await asyncio.sleep(10)
+        finally:
+            with suppress(BaseExceptionGroup):
+                await held.aclose()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(consume())

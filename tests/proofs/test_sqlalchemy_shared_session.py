@@ -1,0 +1,151 @@
+"""Two tasks in one session break the call, and with asyncpg the pooled connection too."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IllegalStateChangeError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker as sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tests.proofs.harness import Block, Witness
+from tests.services import Database
+
+LATER = 20
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Customer(Base):
+    __tablename__ = "customers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+
+
+@dataclass
+class Outcome:
+    """What one call gave or raised, and what later requests, each in its own session, raised."""
+
+    first: str | Exception
+    later: list[Exception]
+
+
+@asynccontextmanager
+async def _warm(url: str, **options: Any) -> AsyncIterator[AsyncEngine]:
+    """An engine whose pool holds one connection, on a database with the tables."""
+    engine = create_async_engine(url, **options)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def _place(block: Block, url: str, **options: Any) -> Outcome:
+    """Place one order, then run 20 later requests."""
+    async with _warm(url, **options) as engine:
+        factory = sessionmaker(engine)
+        async with factory.begin() as session:
+            session.add(Customer(id=1, name="Ada"))
+        module = block.run(SessionFactory=factory, Customer=Customer, Order=Order)
+        outcome = Outcome("", [])
+        async with asyncio.timeout(10):
+            try:
+                outcome.first = await module.place_order(1, 7)
+            except Exception as error:
+                outcome.first = error
+            for _ in range(LATER):
+                try:
+                    async with factory.begin() as session:
+                        await session.execute(text("SELECT 1"))
+                except Exception as error:
+                    outcome.later.append(error)
+    return outcome
+
+
+async def test_incorrect_breaks_the_connection_for_all_who_come_later(
+    incorrect: Block, database: Database, witness: Witness
+) -> None:
+    outcome = await _place(incorrect, database.url())
+    assert isinstance(outcome.first, Exception)
+    assert "another operation is in progress" in str(outcome.first)
+    assert len(outcome.later) == LATER
+    assert all("manually started transaction" in str(error) for error in outcome.later)
+    witness.saw(outcome.first, *outcome.later)
+    witness.observed(incorrect="the call failed, and then 20 of 20 later requests")
+
+
+async def test_incorrect_with_pre_ping_fails_alone(
+    incorrect: Block, database: Database, witness: Witness
+) -> None:
+    outcome = await _place(incorrect, database.url(), pool_pre_ping=True)
+    assert isinstance(outcome.first, Exception)
+    assert outcome.later == []
+
+
+async def test_correct_breaks_nothing(correct: Block, database: Database, witness: Witness) -> None:
+    outcome = await _place(correct, database.url())
+    assert outcome == Outcome("Ada", [])
+    assert await database.fetchval("SELECT count(*) FROM orders") == 1
+    witness.observed(correct="the call and 20 of 20 later requests succeeded")
+
+
+async def test_psycopg(incorrect: Block, database: Database) -> None:
+    outcome = await _place(incorrect, database.url("psycopg"))
+    print(outcome)
+    assert 0
+
+
+async def _read(session: AsyncSession, seconds: float) -> None:
+    await session.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": seconds})
+
+
+async def test_reads_in_one_session_raise_only_on_a_cold_pool(
+    database: Database, witness: Witness
+) -> None:
+    async with _warm(database.url()) as engine:
+        async with AsyncSession(engine) as session, asyncio.timeout(10):
+            start = time.monotonic()
+            await asyncio.gather(*(_read(session, 0.1) for _ in range(3)))
+            assert time.monotonic() - start >= 0.3
+        await engine.dispose()
+        with pytest.raises(ExceptionGroup) as caught:
+            async with AsyncSession(engine) as session, asyncio.timeout(10):
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(3):
+                        group.create_task(_read(session, 0))
+    witness.saw(caught.value)
+    assert caught.group_contains(InvalidRequestError, match="provisioning a new connection")
+
+
+async def test_two_commits_in_one_session_raise(database: Database, witness: Witness) -> None:
+    async with _warm(database.url()) as engine:
+        session = AsyncSession(engine)
+
+        async def save(number: int) -> None:
+            session.add(Order(number=number))
+            await session.commit()
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with session, asyncio.timeout(10), asyncio.TaskGroup() as group:
+                for number in range(3):
+                    group.create_task(save(number))
+    witness.saw(caught.value)
+    assert caught.group_contains(IllegalStateChangeError)

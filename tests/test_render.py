@@ -1,0 +1,100 @@
+"""Answers as Markdown: what is kept, what is cut, and what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from packlore import render
+from packlore.index import Entry
+from packlore.library import Library
+from packlore.model import Rule, tokens
+from tests.packs import FOREIGN_RULE, own, rule
+
+
+def open_pack(folder: Path, **more: str | bytes) -> Library:
+    return Library.open([own(folder, **more)])
+
+
+def first(library: Library, name: str) -> Rule:
+    item = library.get(name).item
+    assert isinstance(item, Rule)
+    return item
+
+
+def test_brief_is_the_rule_without_its_wrong_block_and_links(tmp_path: Path) -> None:
+    text = render.brief(first(open_pack(tmp_path), "asyncio-timeout"))
+    assert text.startswith("# Bound each call\n\nA call without a bound waits for ever.\n")
+    assert "await read_bounded()" in text
+    assert "## Exceptions" in text
+    for gone in ("Incorrect", "await read()", "References", "docs.python.org", "symptoms"):
+        assert gone not in text
+
+
+def test_brief_of_bold_labels_drops_the_wrong_block_and_its_label(tmp_path: Path) -> None:
+    library = open_pack(tmp_path, **{"rules__pooling-wait.md": FOREIGN_RULE})
+    text = render.brief(first(library, "pooling-wait"))
+    assert text == (
+        "## Bound each wait\n\nProse first.\n\n**Correct (it ends):**\n\n"
+        "```typescript\nawait bounded(read())\n```\n"
+    )
+
+
+def test_a_hit_is_brief_and_the_others_are_one_line(tmp_path: Path) -> None:
+    library = open_pack(tmp_path, **{"rules__asyncio-other.md": rule("Bound the other call")})
+    text = render.hits(library, library.search("bound call"))
+    assert text.count("```python") == 1
+    head, others = text.split("\nAlso:\n")
+    assert head.startswith("asyncio-")
+    assert len(others.strip().splitlines()) == len(library.search("bound call")) - 1
+    assert all(" tokens): " in line for line in others.strip().splitlines())
+
+
+def test_nothing_found_names_the_categories(tmp_path: Path) -> None:
+    assert "asyncio" in render.hits(open_pack(tmp_path), ())
+
+
+def test_a_cut_text_is_within_its_limit_and_says_what_is_missing() -> None:
+    text = "Word.\n\n```python\n" + "x = 1\n" * 4000 + "```\n"
+    short = render.cut(text, 100)
+    assert tokens(short) <= 110
+    assert short.count("```") % 2 == 0
+    assert "tokens more" in short
+    assert render.cut("short\n", 100) == "short\n"
+    assert tokens(render.cut("ü" * 1000, 100)) <= 110
+
+
+def test_an_answer_that_is_too_long_names_what_it_leaves_out(tmp_path: Path) -> None:
+    long = rule("Long").replace("- None.", "- None.\n\n" + "Word and word. " * 4000)
+    names = [f"asyncio-long{n}" for n in range(5)]
+    library = open_pack(tmp_path, **{f"rules__{name}.md": long for name in names})
+    text = render.whole(library, library.category("asyncio"))
+    assert tokens(text) <= render.MAX_ANSWER + 200
+    assert "Left out" in text.splitlines()[-1]
+
+
+def test_the_catalogue_lists_each_rule_and_document_once(tmp_path: Path) -> None:
+    library = open_pack(tmp_path, references__notes="# Notes")
+    text = render.catalogue(library)
+    assert text.count("asyncio-timeout (HIGH") == 1
+    assert text.count("references/notes (reference") == 1
+    assert "asyncio-timeout" not in render.catalogue(library, pack="own", category="asyncio")[:9]
+
+
+def test_a_large_library_is_listed_by_category(tmp_path: Path) -> None:
+    more = {f"rules__asyncio-r{n}.md": rule(f"Rule number {n}") for n in range(400)}
+    library = open_pack(tmp_path, **more)
+    text = render.catalogue(library)
+    assert "asyncio (401 rules" in text
+    assert "asyncio-r7" not in text
+    assert tokens(text) < 300
+
+
+def test_rows_for_programs_say_what_the_text_says(tmp_path: Path) -> None:
+    library = open_pack(tmp_path)
+    found = library.search("bound call")
+    text = render.hits(library, found)
+    for row in render.hit_rows(library, found):
+        assert row["id"] in text
+        assert str(row["tokens"]) in text
+    (row,) = render.item_rows(library, [Entry("own", first(library, "asyncio-timeout"))])
+    assert row["impact"] == "HIGH"
