@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from packlore.model import Document, Hit, Impact, Kind, Rule
-from packlore.terms import terms, without_noise
+from packlore.query import Query, read_query
+from packlore.rank import Evidence, Profile, evidence, profile
+from packlore.synonyms import alike
+from packlore.terms import terms
 
 WEIGHTS = {
     "title": 6.0,
@@ -19,12 +23,10 @@ WEIGHTS = {
     "prose": 1.5,
     "code": 1.0,
 }
-MAX_QUERY = 16 * 1024
-"""Characters; of a longer query its two ends are read, where messages and questions stand."""
-MAX_TERMS = 24
-"""Distinct terms of a query that are asked for, the rarest first."""
-DOCUMENT_FACTOR = 0.6
-"""Rules come before documents that fit as well: they are shorter and proven."""
+CANDIDATES = 20
+"""Items that full-text search hands to the ranking."""
+MAX_ASKED = 24
+"""Terms of a query that full-text search is asked for, the rarest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,13 @@ class Index:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._entries: Sequence[Entry] = tuple(entries)
+        self._profiles: dict[int, Profile] = {}
         self._lock = threading.Lock()
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         columns = ", ".join(WEIGHTS)
         self._db.execute(
             f"CREATE VIRTUAL TABLE fts USING fts5({columns}, content='', "
-            """tokenize="porter unicode61 remove_diacritics 2 tokenchars '_'")"""
+            """tokenize="unicode61 remove_diacritics 0 tokenchars '_'")"""
         )
         self._db.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(fts, row)")
         places = ", ".join("?" * (len(WEIGHTS) + 1))
@@ -83,40 +86,63 @@ class Index:
                 for number, entry in enumerate(self._entries)
             ),
         )
+        rows = self._db.execute("SELECT term, doc FROM vocabulary")
+        self._counts: dict[str, int] = dict(rows)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def search(self, query: str, where: Filter | None = None, limit: int = 5) -> tuple[Hit, ...]:
-        """The best hits of `query`, best first; none where nothing in it is known."""
-        asked = _asked(query)
+    def idf(self, term: str) -> float:
+        """How rare a term is: from about 0 in every item to the most in none."""
+        count = self._counts.get(term, 0)
+        return math.log(1 + (len(self._entries) - count + 0.5) / (count + 0.5))
+
+    def candidates(
+        self, query: Query, where: Filter | None = None
+    ) -> list[tuple[int, float, Evidence]]:
+        """The items that full-text search finds: number, its score, and what speaks for them."""
+        wanted = dict(query.weights)
+        for term, weight in query.weights.items():
+            for other in alike(term):
+                wanted.setdefault(other, weight / 2)
+        asked = sorted(
+            (term for term in wanted if term in self._counts),
+            key=lambda term: (-wanted[term] * self.idf(term), term),
+        )[:MAX_ASKED]
         if not asked:
-            return ()
-        match = " OR ".join(f'"{term}"' for term in asked[:MAX_TERMS])
+            return []
+        match = " OR ".join(f'"{term}"' for term in asked)
         weights = ", ".join(map(str, WEIGHTS.values()))
         with self._lock:
             rows = self._db.execute(
                 f"SELECT rowid, bm25(fts, {weights}) FROM fts WHERE fts MATCH ?",  # noqa: S608
                 (match,),
             ).fetchall()
-        hits = [
-            self._hit(number, -score)
+        admitted = [
+            (number, -score)
             for number, score in rows
             if where is None or where.admits(self._entries[number])
+        ]
+        admitted.sort(key=lambda row: (-row[1], row[0]))
+        return [
+            (number, score, evidence(query, self._profile(number), self.idf))
+            for number, score in admitted[:CANDIDATES]
+        ]
+
+    def search(self, query: str, where: Filter | None = None, limit: int = 5) -> tuple[Hit, ...]:
+        """The best hits of `query`, best first; none where nothing fits."""
+        asked = read_query(query)
+        hits = [
+            Hit(self._entries[number].pack, self._entries[number].item, score)
+            for number, score, _ in self.candidates(asked, where)
         ]
         hits.sort(key=lambda hit: (-hit.score, hit.item.id))
         return tuple(hits[:limit])
 
-    def _hit(self, number: int, score: float) -> Hit:
-        entry = self._entries[number]
-        factor = 1.0 if isinstance(entry.item, Rule) else DOCUMENT_FACTOR
-        return Hit(entry.pack, entry.item, score * factor)
-
-
-def _asked(query: str) -> list[str]:
-    if len(query) > MAX_QUERY:
-        query = f"{query[: MAX_QUERY // 2]} {query[-MAX_QUERY // 2 :]}"
-    return list(dict.fromkeys(terms(without_noise(query))))
+    def _profile(self, number: int) -> Profile:
+        if number not in self._profiles:
+            self._profiles[number] = profile(self._entries[number].item)
+        return self._profiles[number]
 
 
 def _columns(item: Rule | Document) -> Iterator[str]:

@@ -109,7 +109,7 @@ async def test_incorrect_cancels_its_consumer(
     )
 
 
-@pytest.mark.parametrize(("consumer", "rows"), zip(CONSUMERS, (1, ROWS), strict=True))
+@pytest.mark.parametrize(("consumer", "rows"), [(CONSUMERS[0], 1), (CONSUMERS[1], ROWS)])
 async def test_correct_leaves_its_consumer_alone(
     consumer: Any, rows: int, correct: Block, database: Database, witness: Witness
 ) -> None:

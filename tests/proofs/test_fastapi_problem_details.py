@@ -164,7 +164,8 @@ async def test_a_mounted_app_answers_by_its_own_handlers(correct: Block) -> None
 
 
 def test_openapi_goes_on_to_describe_422_as_json(correct: Block) -> None:
-    app = _with_routes(correct.run().app)
-    assert RequestValidationError in app.exception_handlers
+    module = correct.run()
+    app = _with_routes(module.app)
+    assert app.exception_handlers[RequestValidationError] is module.on_invalid_request
     responses = app.openapi()["paths"]["/orders/{number}"]["get"]["responses"]
     assert list(responses["422"]["content"]) == ["application/json"]

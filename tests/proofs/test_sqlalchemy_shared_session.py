@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -92,12 +93,12 @@ async def test_incorrect_breaks_the_connection_for_all_who_come_later(
     witness.observed(incorrect="the call failed, and then 20 of 20 later requests")
 
 
-async def test_incorrect_with_pre_ping_fails_alone(
-    incorrect: Block, database: Database, witness: Witness
+async def test_pre_ping_replaces_the_connection_after_one_more_failure(
+    incorrect: Block, database: Database
 ) -> None:
     outcome = await _place(incorrect, database.url(), pool_pre_ping=True)
     assert isinstance(outcome.first, Exception)
-    assert outcome.later == []
+    assert len(outcome.later) == 1
 
 
 async def test_correct_breaks_nothing(correct: Block, database: Database, witness: Witness) -> None:
@@ -107,45 +108,52 @@ async def test_correct_breaks_nothing(correct: Block, database: Database, witnes
     witness.observed(correct="the call and 20 of 20 later requests succeeded")
 
 
-async def test_psycopg(incorrect: Block, database: Database) -> None:
-    outcome = await _place(incorrect, database.url("psycopg"))
-    print(outcome)
-    assert 0
+async def test_psycopg_lets_both_pass(database: Database) -> None:
+    async with _warm(database.url("psycopg")) as engine:
+        async with AsyncSession(engine) as session, asyncio.timeout(10):
+            session.add(Order(number=7))
+            await session.flush()
+            one, _ = await asyncio.gather(session.scalar(text("SELECT 1")), session.commit())
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM orders")) == one == 1
 
 
 async def _read(session: AsyncSession, seconds: float) -> None:
     await session.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": seconds})
 
 
-async def test_reads_in_one_session_raise_only_on_a_cold_pool(
+async def test_reads_in_one_session_run_one_after_the_other(database: Database) -> None:
+    async with (
+        _warm(database.url()) as engine,
+        AsyncSession(engine) as session,
+        asyncio.timeout(10),
+    ):
+        start = time.monotonic()
+        await asyncio.gather(*(_read(session, 0.1) for _ in range(3)))
+        assert time.monotonic() - start >= 0.3
+
+
+@pytest.mark.skipif(version("sqlalchemy") < "2.1", reason="2.0.0 raises nothing, and leaks")
+async def test_reads_in_one_session_raise_on_a_cold_pool(
     database: Database, witness: Witness
 ) -> None:
-    async with _warm(database.url()) as engine:
-        async with AsyncSession(engine) as session, asyncio.timeout(10):
-            start = time.monotonic()
-            await asyncio.gather(*(_read(session, 0.1) for _ in range(3)))
-            assert time.monotonic() - start >= 0.3
-        await engine.dispose()
-        with pytest.raises(ExceptionGroup) as caught:
-            async with AsyncSession(engine) as session, asyncio.timeout(10):
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(3):
-                        group.create_task(_read(session, 0))
-    witness.saw(caught.value)
-    assert caught.group_contains(InvalidRequestError, match="provisioning a new connection")
+    engine = create_async_engine(database.url())
+    async with AsyncSession(engine) as session, asyncio.timeout(10):
+        reads = (_read(session, 0) for _ in range(3))
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    await engine.dispose()
+    errors = [error for error in outcomes if isinstance(error, InvalidRequestError)]
+    assert len(errors) == 2
+    witness.saw(*errors)
 
 
 async def test_two_commits_in_one_session_raise(database: Database, witness: Witness) -> None:
     async with _warm(database.url()) as engine:
-        session = AsyncSession(engine)
-
-        async def save(number: int) -> None:
-            session.add(Order(number=number))
-            await session.commit()
-
-        with pytest.raises(ExceptionGroup) as caught:
-            async with session, asyncio.timeout(10), asyncio.TaskGroup() as group:
-                for number in range(3):
-                    group.create_task(save(number))
-    witness.saw(caught.value)
-    assert caught.group_contains(IllegalStateChangeError)
+        async with AsyncSession(engine) as session, asyncio.timeout(10):
+            session.add(Order(number=7))
+            commits = session.commit(), session.commit()
+            outcomes = await asyncio.gather(*commits, return_exceptions=True)
+        errors = [error for error in outcomes if isinstance(error, Exception)]
+        assert any(isinstance(error, IllegalStateChangeError) for error in errors)
+        witness.saw(*errors)
+    assert await database.fetchval("SELECT count(*) FROM orders") == 0

@@ -1,0 +1,147 @@
+"""A fault in the environment stops the start only where the settings are built and validated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.proofs.harness import Block, Witness
+from tests.services import Database, ServiceFailed, serving
+
+Environment = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
+    """Set variables of the service by their names without prefix; at first there is none."""
+    monkeypatch.chdir(tmp_path)
+    names = ("ORDERS_DATABASE_URL", "ORDERS_POOL_SIZE", "ORDERS_POOLSIZE")
+
+    def change(**values: str) -> None:
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(f"ORDERS_{name}".upper(), value)
+
+    change()
+    return change
+
+
+async def _status(block: Block) -> int:
+    """The status of a first request; ServiceFailed where the service does not start."""
+    module = block.run()
+    async with serving(module.app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        status = (await client.get("/now")).status_code
+    if status == 200 and hasattr(module, "get_engine"):
+        await module.get_engine().dispose()
+    return status
+
+
+async def _refusal(block: Block) -> str:
+    """Why the service does not start."""
+    with pytest.raises(ServiceFailed) as failed:
+        await _status(block)
+    assert isinstance(failed.value.__cause__, ValidationError)
+    return str(failed.value.__cause__)
+
+
+async def test_incorrect_starts_with_bad_values_and_answers_500(
+    incorrect: Block,
+    database: Database,
+    environment: Environment,
+    witness: Witness,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.ERROR)
+    environment(database_url=database.url())
+    assert await _status(incorrect) == 200
+    environment(pool_size="5")
+    assert await _status(incorrect) == 500
+    environment(database_url=database.url(), pool_size="ten")
+    assert await _status(incorrect) == 500
+    witness.observed(incorrect="no address, or a pool size of ten: started, then 500")
+
+
+async def test_correct_does_not_start_with_bad_values_and_names_both(
+    correct: Block, database: Database, environment: Environment, witness: Witness
+) -> None:
+    environment(database_url=database.url())
+    assert await _status(correct) == 200
+    environment(pool_size="ten")
+    refusal = await _refusal(correct)
+    assert "2 validation errors for Settings\ndatabase_url\n" in refusal
+    assert "\npool_size\n" in refusal
+    witness.observed(correct="no address and a pool size of ten: not started, both named")
+
+
+async def test_an_engine_refuses_an_address_that_is_no_string(
+    correct: Block, database: Database, environment: Environment, witness: Witness
+) -> None:
+    environment(database_url=database.url())
+    settings = correct.run().Settings.model_validate({})
+    # SQLAlchemy 2.0.0 fails with AttributeError.
+    with pytest.raises((ArgumentError, AttributeError), match="PostgresDsn") as refused:
+        create_async_engine(settings.database_url)
+    witness.saw(refused.value)
+
+
+async def test_the_password_is_logged_only_where_input_is_shown(
+    correct: Block, environment: Environment
+) -> None:
+    environment(database_url="mysql://orders:secret@db/orders")
+    assert "secret" not in await _refusal(correct)
+    code = correct.code.replace("hide_input_in_errors=True", "")
+    assert "secret" in await _refusal(replace(correct, code=code))
+
+
+async def test_the_environment_wins_over_the_file(
+    correct: Block, database: Database, environment: Environment
+) -> None:
+    Path(".env").write_text(f"ORDERS_DATABASE_URL={database.url()}\nORDERS_POOL_SIZE=3\n")
+    environment(pool_size="4")
+    assert await _status(correct) == 200
+    assert correct.run().Settings.model_validate({}).pool_size == 4
+
+
+async def test_an_unknown_name_stops_the_start_only_in_the_file(
+    correct: Block, database: Database, environment: Environment
+) -> None:
+    environment(database_url=database.url(), poolsize="4")
+    assert await _status(correct) == 200
+    Path(".env").write_text("COMPOSE_PROJECT_NAME=orders\n")
+    assert "Extra inputs are not permitted" in await _refusal(correct)
+    code = correct.code.replace("hide_input_in_errors=True", 'extra="ignore"')
+    assert await _status(replace(correct, code=code)) == 200
+
+
+async def test_a_cached_dependency_validates_at_the_first_request_only(correct: Block) -> None:
+    settings: Any = correct.run().Settings
+    get_settings = lru_cache(lambda: settings.model_validate({}))
+    app = FastAPI()
+
+    @app.get("/")
+    async def read(_: Any = Depends(get_settings)) -> None: ...
+
+    async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        assert (await client.get("/")).status_code == 500
+
+
+def test_only_a_field_reads_false_as_false(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Flags(BaseSettings):
+        debug: bool
+
+    monkeypatch.setenv("DEBUG", "false")
+    assert bool("false")
+    assert not Flags.model_validate({}).debug

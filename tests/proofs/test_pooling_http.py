@@ -1,0 +1,198 @@
+"""Connections, look-ups and limits belong to the client: a client per request has none of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+from aiohttp.resolver import ThreadedResolver
+from fastapi import FastAPI, Request
+
+from tests.proofs.harness import Block, Witness
+from tests.services import serving
+
+SEQUENTIAL, AT_ONCE, PER_HOST = 20, 30, 10
+
+
+@dataclass
+class Stock:
+    """The other service: what it sees of its clients."""
+
+    connections: set[tuple[str, int]] = field(default_factory=set)
+    inside: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    app: FastAPI = field(default_factory=FastAPI)
+
+    def __post_init__(self) -> None:
+        @self.app.get("/stock/{sku}")
+        async def stock(sku: int, request: Request) -> int:
+            assert request.client
+            self.connections.add((request.client.host, request.client.port))
+            self.inside += 1
+            await self.gate.wait()
+            return sku
+
+    async def settle(self, requests: int) -> None:
+        """Wait until this many requests are inside; at most 5 seconds."""
+        async with asyncio.timeout(5):
+            while self.inside < requests:
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def _shop(block: Block) -> AsyncIterator[tuple[Stock, Callable[[int], Awaitable[int]]]]:
+    """The other service, and how to ask the block's application for a stock."""
+    stock = Stock()
+    async with serving(stock.app) as behind:
+        module = block.run(stock_url=f"http://localhost:{behind.port}")
+        async with (
+            serving(module.app) as served,
+            httpx.AsyncClient(base_url=served.url, timeout=10, verify=False) as client,
+        ):
+
+            async def ask(sku: int) -> int:
+                return int((await client.get(f"/stock/{sku}")).raise_for_status().json())
+
+            try:
+                yield stock, ask
+            finally:
+                stock.gate.set()
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts that aiohttp has looked up."""
+    hosts: list[str] = []
+    resolve = ThreadedResolver.resolve
+
+    async def count(self: ThreadedResolver, host: str, *args: Any, **kwargs: Any) -> Any:
+        hosts.append(host)
+        return await resolve(self, host, *args, **kwargs)
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", count)
+    return hosts
+
+
+async def _one_after_the_other(block: Block) -> int:
+    """How many connections the other service sees."""
+    async with _shop(block) as (stock, ask):
+        stock.gate.set()
+        assert [await ask(sku) for sku in range(SEQUENTIAL)] == list(range(SEQUENTIAL))
+        return len(stock.connections)
+
+
+async def _all_at_once(block: Block, expected: int) -> int:
+    """How many connections the other service sees while none of the requests is answered."""
+    async with _shop(block) as (stock, ask):
+        asking = asyncio.gather(*(ask(sku) for sku in range(AT_ONCE)))
+        try:
+            await stock.settle(expected)
+            await asyncio.sleep(0.1)
+            seen = len(stock.connections)
+        finally:
+            stock.gate.set()
+            answers = await asking
+        assert answers == list(range(AT_ONCE))
+        return seen
+
+
+async def test_incorrect_opens_a_connection_and_looks_the_host_up_for_each_request(
+    incorrect: Block, witness: Witness, lookups: list[str]
+) -> None:
+    assert await _one_after_the_other(incorrect) == SEQUENTIAL
+    assert lookups == ["localhost"] * SEQUENTIAL
+    witness.observed(
+        incorrect="20 requests: 20 TCP connections, 20 DNS lookups; 30 at once: 30 connections"
+    )
+
+
+async def test_correct_opens_one_connection_and_looks_the_host_up_once(
+    correct: Block, witness: Witness, lookups: list[str]
+) -> None:
+    assert await _one_after_the_other(correct) == 1
+    assert lookups == ["localhost"]
+    witness.observed(
+        correct="20 requests: 1 TCP connection, 1 DNS lookup; 30 at once: 10 connections"
+    )
+
+
+async def test_incorrect_limits_nothing(incorrect: Block) -> None:
+    assert await _all_at_once(incorrect, AT_ONCE) == AT_ONCE
+
+
+async def test_correct_keeps_to_its_limit_per_host(correct: Block) -> None:
+    assert await _all_at_once(correct, PER_HOST) == PER_HOST
+
+
+@pytest.mark.parametrize("bound", [{"total": 0.3}, {"total": 10, "connect": 0.3}])
+async def test_total_and_connect_include_the_wait_for_a_connection(
+    bound: dict[str, float], witness: Witness
+) -> None:
+    stock = Stock()
+    async with (
+        serving(stock.app) as behind,
+        aiohttp.ClientSession(behind.url, connector=aiohttp.TCPConnector(limit=1)) as session,
+        asyncio.timeout(10),
+    ):
+        first = asyncio.ensure_future(session.get("/stock/1"))
+        await stock.settle(1)
+        with pytest.raises(TimeoutError) as raised:
+            await session.get("/stock/2", timeout=aiohttp.ClientTimeout(**bound))
+        assert isinstance(raised.value, aiohttp.ConnectionTimeoutError) is ("connect" in bound)
+        witness.saw(raised.value)
+        stock.gate.set()
+        (await first).release()
+    assert stock.inside == 1
+
+
+async def test_the_defaults_are_those_that_the_rule_names() -> None:
+    async with aiohttp.ClientSession() as session:
+        connector: Any = session.connector
+        assert (connector.limit, connector.limit_per_host, session.timeout.total) == (100, 0, 300)
+        assert connector._cached_hosts._ttl == 10
+    async with httpx.AsyncClient() as client:
+        pool: Any = client._transport._pool  # type: ignore[attr-defined]
+        assert (pool._max_connections, pool._max_keepalive_connections) == (100, 20)
+        assert client.timeout == httpx.Timeout(5)
+
+
+async def test_httpx_blocks_the_loop_while_it_is_made_and_opens_a_connection_per_client() -> None:
+    stock, limits = Stock(), httpx.Limits(max_connections=100, max_keepalive_connections=20)
+    stock.gate.set()
+    made, asked = [], []
+    async with serving(stock.app) as behind:
+        for _ in range(3):
+            started = time.perf_counter()
+            client = httpx.AsyncClient(limits=limits, timeout=httpx.Timeout(5, pool=1))
+            made.append(time.perf_counter() - started)
+            async with client:
+                for sku in range(5):
+                    started = time.perf_counter()
+                    await client.get(f"{behind.url}/stock/{sku}")
+                    asked.append(time.perf_counter() - started)
+    assert len(stock.connections) == 3
+    assert min(made) > 5 * min(asked)
+
+
+async def test_only_aiohttp_says_that_a_client_was_not_closed(
+    witness: Witness, caplog: pytest.LogCaptureFixture
+) -> None:
+    def use(make: Callable[[], object]) -> list[str]:
+        caplog.clear()
+        make()
+        gc.collect()
+        return [record.getMessage().splitlines()[0] for record in caplog.records]
+
+    with pytest.warns(ResourceWarning, match="Unclosed client session"):
+        said = use(aiohttp.ClientSession)
+    assert said == ["Unclosed client session"]
+    witness.saw(*said)
+    assert use(httpx.AsyncClient) == []
