@@ -38,16 +38,13 @@ def python_blocks(path: Path) -> Iterator[tuple[Block, bool]]:
                 yield Block(name, fence.line, fence.code, copied), copied
 
 
-def compile_errors(files: list[Path]) -> list[str]:
-    """One line for each block that does not compile."""
-    errors = []
-    for path in files:
-        for block, _ in python_blocks(path):
-            try:
-                compile("\n" * (block.line - 1) + block.code, block.path, "exec")
-            except SyntaxError as error:
-                errors.append(f"{block.path}:{error.lineno}: {error.msg}")
-    return errors
+def compile_error(block: Block) -> str:
+    """Where and why the block does not compile; empty where it does."""
+    try:
+        compile("\n" * (block.line - 1) + block.code, block.path, "exec")
+    except SyntaxError as error:
+        return f"{block.path}:{error.lineno}: {error.msg}"
+    return ""
 
 
 def _declarations(block: Block) -> str:
@@ -60,12 +57,14 @@ def _declarations(block: Block) -> str:
 
 def check(files: list[Path]) -> list[str]:
     """What the compiler, ruff and mypy say of the blocks to copy; lines are those of the file."""
-    problems = compile_errors(files)
+    problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         names: dict[str, str] = {}
         for path in files:
             for block, copied in python_blocks(path):
-                if not copied:
+                if error := compile_error(block):
+                    problems.append(error)
+                if error or not copied:
                     continue
                 stem = re.sub(r"\W", "_", f"{block.path}_{block.line}")
                 names[f"{stem}.py"] = block.path
@@ -90,7 +89,7 @@ def check(files: list[Path]) -> list[str]:
                 file, _, rest = line.partition(":")
                 if file in names:
                     problems.append(f"{names[file]}:{rest}")
-            assert done.returncode in (0, 1), done.stderr
+            assert done.returncode in (0, 1), done.stdout + done.stderr
     return problems
 
 

@@ -1,8 +1,10 @@
 """Servers for every test that asks for one."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -68,4 +70,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="newest",
         help="which set of versions this is; decides which record of observations is meant",
     )
+    group.addoption("--outcomes", metavar="FILE", help="write how each test ended, as JSON")
     group.addoption("--record", action="store_true", help="write down what the proofs observe")
+
+
+OUTCOMES = pytest.StashKey[dict[str, dict[str, str]]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" or report.outcome == "failed":
+        ended = item.config.stash.setdefault(OUTCOMES, {}).setdefault(item.path.name, {})
+        ended[item.name] = report.outcome
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if path := session.config.getoption("--outcomes"):
+        Path(path).write_text(json.dumps(session.config.stash.get(OUTCOMES, {})))

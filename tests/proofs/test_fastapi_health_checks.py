@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from redis.asyncio import Redis as RedisClient
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.proofs.harness import Block, Witness
-from tests.services import Database, Postgres, Redis, free_port, serving
+from tests.services import Postgres, Redis, serving
 
 
 @dataclass(frozen=True)
@@ -25,14 +23,14 @@ class Service:
     client: httpx.AsyncClient
     engine: AsyncEngine
 
-    async def ready(self, path: str = "/ready", timeout: float = 10) -> tuple[int, dict[str, str]]:
+    async def ask(self, path: str = "/ready", timeout: float = 10) -> tuple[int, dict[str, str]]:
         answer = await self.client.get(path, timeout=timeout)
         return answer.status_code, answer.json()
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A PostgreSQL that the test may stop."""
+@pytest.fixture(scope="module")
+def stoppable() -> Iterator[Postgres]:
+    """A PostgreSQL that the tests may stop."""
     with Postgres() as server:
         yield server
 
@@ -42,7 +40,13 @@ async def _service(block: Block, database_url: str, redis_url: str) -> AsyncIter
     """Serve the block with a pool of one connection, and the default pool_timeout of 30 s."""
     engine = create_async_engine(database_url, pool_size=1, max_overflow=0)
     cache = RedisClient.from_url(redis_url)
-    module = block.run(engine=engine, cache=cache)
+    given = {
+        "engine": engine,
+        "cache": cache,
+        "database_url": database_url,
+        "redis_url": redis_url,
+    }
+    module = block.run(**{name: given[name] for name in block.given})
     try:
         async with serving(module.app) as served, httpx.AsyncClient(base_url=served.url) as client:
             yield Service(client, engine)
@@ -51,9 +55,16 @@ async def _service(block: Block, database_url: str, redis_url: str) -> AsyncIter
         await engine.dispose()
 
 
+@dataclass(frozen=True)
+class Hanging:
+    """A server that takes connections and never answers, until it is released."""
+
+    url: str
+    release: Callable[[], None]
+
+
 @asynccontextmanager
-async def _hanging() -> AsyncIterator[str]:
-    """Give the address of a server that takes connections and never answers, until the end."""
+async def _hanging() -> AsyncIterator[Hanging]:
     released = asyncio.Event()
 
     async def wait(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,42 +74,88 @@ async def _hanging() -> AsyncIterator[str]:
     server = await asyncio.start_server(wait, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/orders"
+        yield Hanging(f"postgresql+asyncpg://postgres@127.0.0.1:{port}/orders", released.set)
     finally:
         released.set()
         server.close()
+        await server.wait_closed()
 
 
 async def test_incorrect_answers_200_without_a_database(
-    incorrect: Block, own_postgres: Postgres, redis_server: Redis, witness: Witness
+    incorrect: Block, stoppable: Postgres, redis_server: Redis, witness: Witness
 ) -> None:
-    url = own_postgres.url(driver="asyncpg")
-    async with _service(incorrect, url, redis_server.url) as service:
-        assert await service.ready() == (200, {"status": "healthy"})
-        own_postgres.stop()
-        assert await service.ready() == (200, {"status": "unhealthy"})
+    stoppable.start()
+    async with _service(incorrect, stoppable.url(driver="asyncpg"), redis_server.url) as service:
+        assert await service.ask() == (200, {"status": "healthy"})
+        stoppable.stop()
+        assert await service.ask() == (200, {"status": "unhealthy"})
     witness.observed(
-        incorrect="database down: 200; hanging, or pool exhausted: no answer in 1 s"
+        incorrect="database stopped: 200; database hangs or pool exhausted: no answer in 3 s"
     )
 
 
 async def test_correct_answers_503_without_a_database_and_200_with_it(
-    correct: Block, own_postgres: Postgres, redis_server: Redis, witness: Witness
+    correct: Block, stoppable: Postgres, redis_server: Redis, witness: Witness
 ) -> None:
-    url = own_postgres.url(driver="asyncpg")
-    async with _service(correct, url, redis_server.url) as service:
-        assert await service.ready() == (200, {"database": "up", "cache": "up"})
-        own_postgres.stop()
-        assert await service.ready() == (503, {"database": "down", "cache": "up"})
-        assert await service.ready("/live") == (200, {"process": "up"})
-        own_postgres.start()
-        assert await service.ready() == (200, {"database": "up", "cache": "up"})
-    witness.observed(correct="database down: 503; hanging: 503; pool exhausted: 200")
+    stoppable.start()
+    async with _service(correct, stoppable.url(driver="asyncpg"), redis_server.url) as service:
+        assert await service.ask() == (200, {"database": "up", "cache": "up"})
+        stoppable.stop()
+        assert await service.ask() == (503, {"database": "down", "cache": "up"})
+        assert await service.ask("/live") == (200, {"process": "up"})
+        stoppable.start()
+        assert await service.ask() == (200, {"database": "up", "cache": "up"})
+    witness.observed(correct="database stopped: 503; database hangs: 503; pool exhausted: 200")
 
 
-async def test_incorrect_does_not_answer_while_the_database_hangs(
-    incorrect: Block, redis_server: Redis
+async def test_incorrect_does_not_answer_where_the_database_hangs_or_the_pool_is_exhausted(
+    incorrect: Block, database: Database, redis_server: Redis
 ) -> None:
-    async with _hanging() as url, _service(incorrect, url, redis_server.url) as service:
-        with pytest.raises(httpx.ReadTimeout):
-            await service.ready(timeout=1)
+    async with (
+        _hanging() as hanging,
+        _service(incorrect, hanging.url, redis_server.url) as hung,
+        _service(incorrect, database.url(), redis_server.url) as exhausted,
+    ):
+        async with exhausted.engine.connect():
+            answers = await asyncio.gather(
+                *(each.ask(timeout=3) for each in (hung, exhausted)), return_exceptions=True
+            )
+        hanging.release()
+    assert [type(each) for each in answers] == [httpx.ReadTimeout, httpx.ReadTimeout]
+
+
+async def test_correct_answers_where_the_database_hangs_or_the_pool_is_exhausted(
+    correct: Block, database: Database, redis_server: Redis
+) -> None:
+    async with (
+        _hanging() as hanging,
+        _service(correct, hanging.url, redis_server.url) as hung,
+        _service(correct, database.url(), redis_server.url) as exhausted,
+    ):
+        async with exhausted.engine.connect():
+            answers = await asyncio.gather(
+                *(each.ask(timeout=5) for each in (hung, exhausted)), return_exceptions=True
+            )
+        hanging.release()
+    assert answers == [
+        (503, {"database": "down", "cache": "up"}),
+        (200, {"database": "up", "cache": "up"}),
+    ]
+
+
+async def test_every_critical_dependency_counts(correct: Block, database: Database) -> None:
+    nobody = f"redis://127.0.0.1:{free_port()}/0"
+    async with _service(correct, database.url(), nobody) as service:
+        assert await service.ask() == (503, {"database": "up", "cache": "down"})
+
+
+async def test_a_returned_pair_is_sent_as_a_list_with_status_200() -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def ready() -> Any:
+        return {"status": "unhealthy"}, 503
+
+    async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.json()) == (200, [{"status": "unhealthy"}, 503])

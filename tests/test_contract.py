@@ -1,0 +1,159 @@
+"""Sets that must be equal are equal: rules, proofs, SKILL.md, metadata, evidence, changelog."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from packlore.build import build, derived
+from packlore.lint import lint
+from packlore.model import Rule
+from packlore.read import read
+from tests.packs import own
+from tests.proofs import evidence
+from tests.proofs.harness import ROOT, RuleFile
+
+(PACK,) = read(ROOT)
+IDS = {rule.id for rule in PACK.rules}
+SKILL = (ROOT / "SKILL.md").read_bytes().decode()
+
+
+def test_every_rule_has_a_proof_and_every_proof_a_rule() -> None:
+    proofs = {
+        path.stem.removeprefix("test_").replace("_", "-")
+        for path in (ROOT / "tests" / "proofs").glob("test_*.py")
+    }
+    assert proofs == IDS
+
+
+def test_our_own_pack_is_clean() -> None:
+    assert [str(problem) for problem in lint(PACK)] == []
+
+
+def test_the_skill_names_every_rule_and_no_other() -> None:
+    prefixes = "|".join(category.id for category in PACK.categories)
+    assert set(re.findall(rf"`((?:{prefixes})-[a-z0-9-]+)`", SKILL)) == IDS
+
+
+def test_the_table_of_the_skill_counts_the_rules() -> None:
+    rows = dict(re.findall(r"^\| `?(\w+)`? \| (\d+) \|", SKILL, re.MULTILINE))
+    wanted = {
+        category.id: str(sum(rule.category == category.id for rule in PACK.rules))
+        for category in PACK.categories
+    }
+    assert rows == wanted
+    assert f"{len(IDS)} rules" in SKILL
+
+
+def test_what_derives_is_fresh() -> None:
+    assert build(ROOT, check=True) == []
+
+
+def test_metadata_counts_what_there_is() -> None:
+    metadata = json.loads((ROOT / "metadata.json").read_bytes())
+    assert metadata["ruleCount"] == len(IDS)
+    assert metadata["version"] == PACK.version
+    assert sum(category["ruleCount"] for category in metadata["categories"]) == len(IDS)
+
+
+def test_a_stale_file_is_named_and_written(tmp_path: Path) -> None:
+    folder = own(tmp_path)
+    (folder / ".claude-plugin").mkdir()
+    (folder / ".claude-plugin" / "plugin.json").write_text('{"version": "0.0.1"}\n')
+    stale = ["metadata.json", ".claude-plugin/plugin.json"]
+    assert build(folder, check=True) == stale
+    assert not (folder / "metadata.json").exists()
+    assert build(folder) == stale
+    assert build(folder, check=True) == []
+    assert '"version": "1.2.3"' in (folder / ".claude-plugin" / "plugin.json").read_text()
+    assert [name for name, _ in derived(read(folder)[0], folder)] == stale
+
+
+def test_every_manifest_has_the_version_of_the_skill() -> None:
+    for path in (*ROOT.glob(".*-plugin/*.json"), ROOT / "metadata.json"):
+        assert set(re.findall(r'"version": "([^"]+)"', path.read_text())) == {PACK.version}
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == PACK.version
+
+
+@pytest.mark.parametrize("environment", evidence.ENVIRONMENTS)
+def test_the_record_has_every_rule_in_each_environment(environment: str) -> None:
+    rules = evidence.load(environment)["rules"]
+    assert set(rules) == IDS
+    assert all(row["incorrect"] and row["correct"] for row in rules.values())
+
+
+def test_the_evidence_is_what_was_recorded() -> None:
+    assert evidence.MARKDOWN.read_bytes().decode() == evidence.render()
+
+
+@pytest.mark.parametrize("rule", PACK.rules, ids=lambda rule: rule.id)
+def test_every_symptom_was_seen_somewhere(rule: Rule) -> None:
+    seen = {
+        symptom
+        for environment in evidence.ENVIRONMENTS
+        for symptom in evidence.load(environment)["rules"][rule.id]["symptoms"]
+    }
+    assert set(RuleFile.load(rule.id).symptoms) == seen
+
+
+def test_the_median_rule_costs_less_than_700_tokens() -> None:
+    costs = sorted(rule.cost for rule in PACK.rules)
+    assert costs[len(costs) // 2] < 700
+    assert costs[-1] <= 900
+
+
+def test_what_applies_is_what_the_oldest_environment_has() -> None:
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints-oldest.txt").read_text().splitlines()
+        if "==" in line
+    )
+    for rule in PACK.rules:
+        for library, versions in rule.applies.items():
+            if library in pins:
+                oldest = versions.removeprefix(">=").split(",")[0]
+                assert pins[library].startswith(oldest), f"{rule.id}: {library} {versions}"
+
+
+def test_links_of_rules_lead_to_first_party_documentation() -> None:
+    hosts = {
+        re.sub(r"^https://([^/]+).*", r"\1", link)
+        for link in json.loads((ROOT / "metadata.json").read_bytes())["references"]
+    }
+    assert hosts <= FIRST_PARTY
+
+
+FIRST_PARTY = {
+    "alembic.sqlalchemy.org",
+    "anyio.readthedocs.io",
+    "datatracker.ietf.org",
+    "docs.aiohttp.org",
+    "docs.pydantic.dev",
+    "docs.python.org",
+    "docs.sqlalchemy.org",
+    "fastapi.tiangolo.com",
+    "magicstack.github.io",
+    "peps.python.org",
+    "pydantic.dev",
+    "prometheus.github.io",
+    "prometheus.io",
+    "redis.io",
+    "redis.readthedocs.io",
+    "starlette.dev",
+    "uvicorn.dev",
+    "www.encode.io",
+    "www.pgbouncer.org",
+    "www.postgresql.org",
+    "www.psycopg.org",
+    "www.python-httpx.org",
+    "www.rfc-editor.org",
+    "www.starlette.io",
+    "www.uvicorn.org",
+}
