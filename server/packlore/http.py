@@ -110,12 +110,13 @@ def _answer_health(app: App, body: bytes) -> App:
 
 def _require(app: App, token: str) -> App:
     """Asks for the bearer token, where there is one; compared in constant time."""
-    expected = f"Bearer {token}".encode()
+    expected = token.encode()
 
     async def required(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and token:
             given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
-            if not hmac.compare_digest(given, expected):
+            scheme, _, secret = given.partition(b" ")
+            if not (hmac.compare_digest(secret, expected) and scheme.lower() == b"bearer"):
                 text = b"send the server's token: Authorization: Bearer ...\n"
                 await _respond(send, 401, text, headers=[(b"www-authenticate", b"Bearer")])
                 return

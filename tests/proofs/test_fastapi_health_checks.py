@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from redis.asyncio import Redis as RedisClient
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.proofs.harness import Block, Witness
-from tests.services import Postgres, Redis, serving
+from tests.services import Database, Postgres, Redis, free_port, serving
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ async def test_the_decorator_is_base_http_middleware_and_what_it_sets_reaches_th
     async def read() -> str:
         return tenant.get()
 
-    stack: Any = app.build_middleware_stack()
-    assert isinstance(stack.app, BaseHTTPMiddleware)
+    layers: list[Any] = list(app.user_middleware)
+    assert [layer.cls for layer in layers] == [BaseHTTPMiddleware]
     async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
         assert (await client.get("/")).json() == "acme"

@@ -1,11 +1,11 @@
-"""Connections that died or went silent in the pool fail requests, unless they are replaced."""
+"""Connections that died or fell silent in the pool fail requests, unless they are replaced."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import sqlalchemy
@@ -13,44 +13,52 @@ from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from tests.proofs.harness import Block, Witness
-from tests.services import Database
+from tests.services import Database, free_port
 from tests.services.process import HOST
 
-KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
-POOL = 3
+KILL = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 DRIVERS = ("asyncpg", "psycopg")
+POOL = 3
 
 
 class Network:
-    """What lies between a pool and its server: counts round trips, and may drop them silently."""
+    """What lies between a pool and its server: counts the client's packets, or drops them."""
 
     def __init__(self, database: Database) -> None:
-        self._target = (database.server.host, database.server.port)
+        self._database = database
         self._flows: list[dict[str, Any]] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._listener: Any = None
-        self._name = database.name
-        self.round_trips = 0
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._port = free_port()
+        self.requests = 0
+        self.dropped = b""
 
     def url(self, driver: str = "asyncpg") -> str:
-        return f"postgresql+{driver}://postgres@{HOST}:{self.port}/{self._name}"
+        direct, port = self._database.url(driver), self._database.server.port
+        return direct.replace(f":{port}/", f":{self._port}/")
 
-    async def __aenter__(self) -> Network:
-        self._listener = await asyncio.start_server(self._connected, HOST, 0)
-        self.port = self._listener.sockets[0].getsockname()[1]
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._connected, HOST, self._port)
         return self
 
+    async def __aexit__(self, *_: object) -> None:
+        await self.go_down()
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.add(asyncio.current_task() or asyncio.ensure_future(asyncio.sleep(0)))
-        there, back = await asyncio.open_connection(*self._target)
+        self._tasks.add(asyncio.current_task())
+        there, back = await asyncio.open_connection(HOST, self._database.server.port)
         flow: dict[str, Any] = {"silent": False, "writers": (writer, back)}
         self._flows.append(flow)
 
-        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, trips: int) -> None:
+        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, count: int) -> None:
             with suppress(OSError):
                 while data := await source.read(65536):
-                    if not flow["silent"]:
-                        self.round_trips += trips
+                    if flow["silent"]:
+                        self.dropped += data
+                    else:
+                        self.requests += count
                         to.write(data)
             if not flow["silent"]:
                 to.close()
@@ -68,13 +76,195 @@ class Network:
         for flow in self._flows:
             for writer in flow["writers"]:
                 writer.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*filter(None, self._tasks), return_exceptions=True)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.go_down()
+
+async def _one(engine: AsyncEngine) -> Any:
+    async with engine.connect() as connection:
+        return (await connection.execute(text("SELECT 7"))).scalar_one()
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, Any]) -> Any:
+    """Its result or error; None where it has not ended in time."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    return None if task.cancelled() else task.exception() or task.result()
+
+
+async def _all_used(engine: AsyncEngine) -> list[Any]:
+    """Use each connection of the pool once; give the drivers' connections."""
+    opened = [await engine.connect() for _ in range(POOL)]
+    connections = [(await each.get_raw_connection()).driver_connection for each in opened]
+    for each in opened:
+        await each.close()
+    return connections
 
 
 @asynccontextmanager
-async def _network(database: Database) -> AsyncIterator[Network]:
-    async with Network(database) as network:
-        yield network
+async def _running(block: Block, url: str, database: Database) -> AsyncIterator[Any]:
+    await database.execute("CREATE TABLE IF NOT EXISTS orders (id int)")
+    module = block.run(url=url)
+    try:
+        yield module
+    finally:
+        await module.engine.dispose()
+
+
+async def _after_their_death(block: Block, database: Database, driver: str) -> list[Any]:
+    """What as many requests as the pool has connections get once the server has ended these."""
+    async with _running(block, database.url(driver), database) as module:
+        connections = await _all_used(module.engine)
+        assert len(await database.fetch(KILL, database.name)) == POOL
+        async with asyncio.timeout(10):
+            # asyncpg sees the end by itself; psycopg only with the next statement.
+            while driver == "asyncpg" and not all(each.is_closed() for each in connections):
+                await asyncio.sleep(0.01)
+            requests = (module.count_orders() for _ in range(POOL))
+            return await asyncio.gather(*requests, return_exceptions=True)
+
+
+async def _after_a_silent_hour(
+    block: Block, database: Database, seconds: float
+) -> tuple[Any, bytes]:
+    """What a request gets whose pooled connection is an hour old and leads nowhere.
+
+    Gives also what was sent over that connection.
+    """
+    network = Network(database)
+    async with _running(block, network.url(), database) as module, network:
+        records: list[Any] = []
+        event.listen(module.engine.sync_engine, "connect", lambda _, record: records.append(record))
+        assert await module.count_orders() == 0
+        network.fall_silent()
+        records[0].starttime -= 3600
+        return await _within(seconds, module.count_orders()), network.dropped
+
+
+@pytest.mark.parametrize(("driver", "failed"), [("asyncpg", 1), ("psycopg", POOL)])
+async def test_incorrect_fails_requests_after_the_server_ended_its_connections(
+    incorrect: Block, database: Database, witness: Witness, driver: str, failed: int
+) -> None:
+    results = await _after_their_death(incorrect, database, driver)
+    errors = [each for each in results if isinstance(each, exc.DBAPIError)]
+    assert [each.connection_invalidated for each in errors] == [True] * failed
+    assert [each for each in results if each not in errors] == [0] * (POOL - failed)
+    witness.saw(*errors)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_correct_replaces_connections_that_the_server_ended(
+    correct: Block, database: Database, witness: Witness, driver: str
+) -> None:
+    assert await _after_their_death(correct, database, driver) == [0] * POOL
+
+
+async def test_incorrect_hangs_on_a_connection_that_fell_silent(
+    incorrect: Block, database: Database, witness: Witness
+) -> None:
+    answer, sent = await _after_a_silent_hour(incorrect, database, seconds=1)
+    assert answer is None
+    assert b"BEGIN" in sent
+    witness.observed(
+        incorrect="3 dead connections: 1 of 3 requests failed (asyncpg), 3 of 3 (psycopg); "
+        "a silent one: no answer in 1 s"
+    )
+
+
+async def test_correct_replaces_an_old_connection_without_asking_it(
+    correct: Block, database: Database, witness: Witness
+) -> None:
+    answer, sent = await _after_a_silent_hour(correct, database, seconds=6)
+    assert answer == 0
+    assert b"BEGIN" not in sent
+    witness.observed(correct="3 dead connections: 3 of 3 requests answered; a silent one: answered")
+
+
+async def test_the_ping_itself_hangs_unless_statements_have_a_timeout(database: Database) -> None:
+    for connect_args, expected in (({}, None), ({"command_timeout": 0.3}, TimeoutError)):
+        network = Network(database)
+        engine = create_async_engine(
+            network.url(), pool_size=1, pool_pre_ping=True, connect_args=connect_args
+        )
+        try:
+            async with network:
+                assert await _one(engine) == 7
+                network.fall_silent()
+                result = await _within(10 if connect_args else 1, _one(engine))
+                assert (result if result is None else type(result)) == expected
+                assert await _within(10, _one(engine)) == 7
+        finally:
+            await engine.dispose()
+
+
+async def test_a_death_within_a_transaction_is_not_cured(
+    correct: Block, database: Database, witness: Witness
+) -> None:
+    async with _running(correct, database.url(), database) as module:
+        async with AsyncSession(module.engine) as session:
+            await session.execute(text("SELECT 7"))
+            await database.fetch(KILL, database.name)
+            with pytest.raises(exc.DBAPIError):
+                await session.execute(text("SELECT 7"))
+            with pytest.raises(exc.PendingRollbackError) as raised:
+                await session.execute(text("SELECT 7"))
+            await session.rollback()
+            assert await session.scalar(text("SELECT 7")) == 7
+        assert module.engine.pool._pre_ping
+    witness.saw(raised.value)
+
+
+async def test_a_server_that_is_down_raises_what_the_driver_raises(
+    database: Database, witness: Witness
+) -> None:
+    kinds = {}
+    for driver in DRIVERS:
+        async with Network(database) as network:
+            engine = create_async_engine(network.url(driver), pool_pre_ping=True)
+            try:
+                await _one(engine)
+                await network.go_down()
+                with pytest.raises((OSError, exc.DBAPIError)) as raised:
+                    await _one(engine)
+                kinds[driver] = type(raised.value)
+                witness.saw(raised.value)
+            finally:
+                await engine.dispose()
+    assert kinds == {"asyncpg": ConnectionRefusedError, "psycopg": exc.OperationalError}
+
+
+async def test_a_ping_costs_round_trips(database: Database) -> None:
+    costs = {}
+    for driver in DRIVERS:
+        requests = {}
+        for pre_ping in (False, True):
+            async with Network(database) as network:
+                engine = create_async_engine(network.url(driver), pool_pre_ping=pre_ping)
+                try:
+                    for _ in range(3):  # the first ones also prepare statements
+                        before = network.requests
+                        await _one(engine)
+                    requests[pre_ping] = network.requests - before
+                finally:
+                    await engine.dispose()
+        costs[driver] = requests[True] - requests[False]
+    assert costs == {"asyncpg": 1 if sqlalchemy.__version__ == "2.0.0" else 3, "psycopg": 1}
+
+
+async def test_recycling_is_off_by_default_and_counts_from_the_connect(database: Database) -> None:
+    assert create_async_engine(database.url()).pool._recycle == -1
+    engine = create_async_engine(database.url(), pool_recycle=600)
+    records: list[Any] = []
+    event.listen(engine.sync_engine, "connect", lambda _, record: records.append(record))
+    try:
+        await _one(engine)
+        records[0].starttime -= 500
+        await _one(engine)
+        assert len(records) == 1
+        records[0].starttime -= 101  # it was in use a moment ago
+        await _one(engine)
+        assert len(records) == 2
+    finally:
+        await engine.dispose()

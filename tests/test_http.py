@@ -1,0 +1,161 @@
+"""Serving a team over HTTP: who is let in, what one request may use, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mcp import Client
+
+from packlore.http import Limits
+from packlore.run import TOKEN
+from tests.packs import own, rule, write
+from tests.services import Program, serving_process
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **environ: str) -> Iterator[Program]:
+    command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "{port}"]
+    with serving_process(
+        [*command, "--pack", str(folder), *arguments],
+        env={**os.environ, **environ},
+        path="/health",
+    ) as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    folder = own(tmp_path_factory.mktemp("pack"))
+    with serving(
+        folder, "--allowed-origin", "https://good.example", **{TOKEN: "s3cret"}
+    ) as program:
+        yield program
+
+
+def post(program: Program, body: Any = INITIALIZE, **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given = {**HEADERS, "Authorization": "Bearer s3cret", **headers}
+    return httpx.post(f"{program.url}/mcp", content=content, headers=given, timeout=30)
+
+
+def test_the_health_needs_no_token_and_says_what_is_served(served: Program) -> None:
+    answer = httpx.get(f"{served.url}/health")
+    assert answer.json() == {"status": "ok", "version": "1.2.3", "rules": 1}
+
+
+@pytest.mark.parametrize("given", ["", "Bearer", "Bearer s3cre", "Basic s3cret", "s3cret", "é"])
+def test_a_wrong_token_is_refused(served: Program, given: str) -> None:
+    answer = httpx.post(
+        f"{served.url}/mcp",
+        json=INITIALIZE,
+        headers=[
+            (b"Authorization", given.encode()),
+            *((k.encode(), v.encode()) for k, v in HEADERS.items()),
+        ],
+    )
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_right_token_is_served(served: Program) -> None:
+    answer = post(served)
+    assert answer.status_code == 200
+    assert answer.json()["result"]["serverInfo"]["name"] == "packlore"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "https://good.example"}, 200),
+        ({"Content-Type": "text/plain"}, 400),
+    ],
+)
+def test_hosts_and_origins_are_those_that_are_allowed(
+    served: Program, headers: dict[str, str], status: int
+) -> None:
+    assert post(served, **headers).status_code == status
+
+
+def test_a_body_beyond_the_limit_is_refused(served: Program) -> None:
+    body = {**INITIALIZE, "params": {"text": "x" * (Limits.body + 1)}}
+    assert post(served, body).status_code == 413
+    assert post(served).status_code == 200
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_clients_of_both_eras_are_served_by_several_workers(
+    tmp_path: Path, mode: str
+) -> None:
+    with serving(own(tmp_path), "--workers", "2") as program:
+        for _ in range(6):
+            async with Client(f"{program.url}/mcp", mode=mode) as client:
+                result = await client.call_tool("find_rules", {"query": "bound each call"})
+                assert "asyncio-timeout" in str(result.content)
+
+
+def test_a_request_is_one_line_of_log_whatever_its_path(tmp_path: Path) -> None:
+    with serving(own(tmp_path)) as program:
+        post(program)
+        httpx.get(f"{program.url}/a%0Ab%1B[31m")
+        lines = [line for line in program.output().splitlines() if " GET /a" in line]
+        assert len(lines) == 1
+        assert "\x1b" not in lines[0]
+        (line,) = [line for line in program.output().splitlines() if " POST /mcp " in line]
+        assert line.split()[:4] == ["127.0.0.1", "POST", "/mcp", "200"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_stops_it_cleanly(tmp_path: Path, workers: str) -> None:
+    with serving(own(tmp_path), "--workers", workers) as program:
+        assert post(program).status_code == 200
+        assert program.terminate() in (0, -signal.SIGTERM)
+        assert "Traceback" not in program.output()
+
+
+async def test_a_changed_rule_is_served_and_a_broken_edit_is_not(tmp_path: Path) -> None:
+    import anyio
+
+    folder = own(tmp_path)
+    path = folder / "rules" / "asyncio-timeout.md"
+
+    async def eventually(program: Program, text: str) -> None:
+        with anyio.fail_after(30):
+            while text not in program.output():  # noqa: ASYNC110 of another process
+                await anyio.sleep(0.05)
+
+    async def show(program: Program) -> str:
+        async with Client(f"{program.url}/mcp") as client:
+            return str((await client.call_tool("read_rules", {"ids": ["asyncio-timeout"]})).content)
+
+    with serving(folder, "--watch") as program:
+        path.write_text("---\ntitle: [broken\n---\n# Broken\n")
+        await eventually(program, "kept the last good state: rules/asyncio-timeout.md")
+        assert "Bound each call" in await show(program)
+        write(folder, {"rules/asyncio-timeout.md": rule("Bound every call")})
+        await eventually(program, "read again: 1 rules")
+        assert "Bound every call" in await show(program)
