@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Self
 
 import anyio
 import pytest
@@ -28,7 +29,7 @@ class Changes:
         with anyio.fail_after(20):
             return await self.receive.receive()
 
-    async def __aenter__(self) -> Changes:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -59,7 +59,7 @@ def assemble(
         if read is not None and _is_rule(file.path, read):
             if read.body.strip() or read.frontmatter:
                 rules.append(_rule(file.path, read, categories, found))
-            else:
+            elif not read.problems:
                 found.append(Problem(file.path, 1, "empty", "left out: the file is empty"))
         elif not PurePosixPath(file.path).name.startswith("_"):
             documents.append(_document(file.path, read, texts.get(file.path, "")))

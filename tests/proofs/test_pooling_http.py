@@ -170,14 +170,14 @@ async def test_httpx_blocks_the_loop_while_it_is_made_and_opens_a_connection_per
     made, asked = [], []
     async with serving(stock.app) as behind:
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.thread_time()
             client = httpx.AsyncClient(limits=limits, timeout=httpx.Timeout(5, pool=1))
-            made.append(time.perf_counter() - started)
+            made.append(time.thread_time() - started)
             async with client:
                 for sku in range(5):
-                    started = time.perf_counter()
+                    started = time.thread_time()
                     await client.get(f"{behind.url}/stock/{sku}")
-                    asked.append(time.perf_counter() - started)
+                    asked.append(time.thread_time() - started)
     assert len(stock.connections) == 3
     assert min(made) > 5 * min(asked)
 
