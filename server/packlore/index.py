@@ -6,11 +6,13 @@ import math
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from packlore.model import Document, Hit, Impact, Kind, Rule
 from packlore.query import Query, read_query
 from packlore.rank import Evidence, Profile, evidence, profile
+from packlore.spelling import Spelling
 from packlore.synonyms import alike
 from packlore.terms import terms
 
@@ -97,6 +99,21 @@ class Index:
         count = self._counts.get(term, 0)
         return math.log(1 + (len(self._entries) - count + 0.5) / (count + 0.5))
 
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self._counts)
+
+    def mended(self, query: Query) -> Query:
+        """The query with its misspelt words put right. Names in code and messages stay."""
+        if query.code or query.message:
+            return query
+        weights: dict[str, float] = {}
+        for term, weight in query.weights.items():
+            known = term if term in self._counts else self._spelling.mend(term)
+            meant, sure = (known, weight) if known == term else (known or term, weight * 0.8)
+            weights[meant] = max(weights.get(meant, 0.0), sure if known else weight)
+        return replace(query, weights=weights)
+
     def candidates(
         self, query: Query, where: Filter | None = None
     ) -> list[tuple[int, float, Evidence]]:
@@ -131,7 +148,7 @@ class Index:
 
     def search(self, query: str, where: Filter | None = None, limit: int = 5) -> tuple[Hit, ...]:
         """The best hits of `query`, best first; none where nothing fits."""
-        asked = read_query(query)
+        asked = self.mended(read_query(query))
         hits = [
             Hit(self._entries[number].pack, self._entries[number].item, score)
             for number, score, _ in self.candidates(asked, where)

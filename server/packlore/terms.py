@@ -21,7 +21,7 @@ STOP_WORDS = frozenset(
     going got had happen has have having he hello her here hi him his how however i if im in
     instead into is isn it its itself just keep know let like ll look make many may maybe me mine
     more most much must my need needs never no nor not nothing now of off often ok on once one
-    only or other our out over own please possible problem put question re really right s same say
+    only or other others our out over own please possible problem put question re really right s same say
     see seem she should since so some someone something sometimes still such sure t take tell than
     thank thanks that the their them then there these they thing things think this those though to
     today too try trying under until up us use used uses using ve very want was way we well went
