@@ -1,4 +1,4 @@
-"""A pack to the files that derive from it: metadata.json and the plugin manifests' versions."""
+"""A pack to what derives from it: metadata.json, the list in SKILL.md, the manifests' versions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from packlore.errors import PackError
 from packlore.model import Pack
 from packlore.read import read
 
+_LIST = re.compile(r"(<!-- rules: [^>]*-->\n).*?(<!-- /rules -->)", re.DOTALL)
 MANIFESTS = (
     ".claude-plugin/plugin.json",
     ".claude-plugin/marketplace.json",
@@ -36,13 +37,29 @@ def build(folder: Path, *, check: bool = False) -> list[str]:
 
 
 def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str]]:
-    """Each derived file and its text. Manifests derive in their version only."""
+    """Each derived file and its text. Of SKILL.md the list of rules derives, where it marks one,
+    and of manifests their version."""
+    skill = next(file.data for file in pack.files if file.path == "SKILL.md").decode()
+    yield "SKILL.md", _LIST.sub(lambda match: match[1] + rule_list(pack) + match[2], skill)
     yield "metadata.json", json.dumps(metadata(pack), indent=2, ensure_ascii=False) + "\n"
     for name in MANIFESTS:
         path = folder / name
         if path.is_file():
             text = path.read_bytes().decode()
             yield name, re.sub(r'("version":\s*")[^"]*(")', rf"\g<1>{pack.version}\g<2>", text)
+
+
+def rule_list(pack: Pack) -> str:
+    """The table of categories and one line for each rule."""
+    rows = [f"## {len(pack.rules)} rules", "", "| category | rules | impact | when |"]
+    rows.append("| --- | --- | --- | --- |")
+    lines: list[str] = []
+    for category in pack.categories:
+        rules = [rule for rule in pack.rules if rule.category == category.id]
+        impact = category.impact.label if category.impact else ""
+        rows.append(f"| {category.id} | {len(rules)} | {impact} | {category.description} |")
+        lines += [f"- `{rule.id}`: {rule.title}" for rule in rules]
+    return "\n".join((*rows, "", *lines)) + "\n"
 
 
 def metadata(pack: Pack) -> dict[str, Any]:

@@ -192,8 +192,9 @@ async def _in_loops_of_their_own(engine: AsyncEngine, *, dispose: bool = False) 
 async def test_with_asyncpg_an_engine_fails_in_a_second_loop(
     database: Database, witness: Witness, caplog: pytest.LogCaptureFixture, pre_ping: bool
 ) -> None:
-    # The pool's log record would keep the connection of the loop that is gone.
+    # Their log records would keep the connection of the loop that is gone.
     caplog.set_level(logging.CRITICAL, "sqlalchemy.pool")
+    caplog.set_level(logging.CRITICAL, "asyncio")
     settings: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "pool_pre_ping": pre_ping}
     with _left_to_the_collector():
         seen = await _in_loops_of_their_own(create_async_engine(database.url(), **settings))
