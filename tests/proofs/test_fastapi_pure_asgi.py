@@ -91,13 +91,16 @@ async def test_incorrect_logs_a_stream_before_its_end_and_without_its_user(
     incorrect: Block, witness: Witness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "access")
-    tries = [await _request(incorrect, "/stream") for _ in range(3)]
-    assert all(seen.events == ["log", "last chunk"] for seen in tries)
-    assert all(seen.user == "-" for seen in tries)
+    tries: list[Seen] = []
+    # A machine under load may delay the start of one stream, but not of ten.
+    while len(tries) < 10 and not any(seen.milliseconds * 3 < seen.actual for seen in tries):
+        tries.append(await _request(incorrect, "/stream"))
+        assert tries[-1].events == ["log", "last chunk"]
+        assert tries[-1].user == "-"
     assert any(seen.milliseconds * 3 < seen.actual for seen in tries)
     witness.observed(
         incorrect="a 0.3 s stream logged before its last chunk, with less than a third of its time "
-        "and without the user; a layer cost more than 10 times as much"
+        "and without the user; a layer took more than 10 times the processor time"
     )
 
 
@@ -117,35 +120,36 @@ async def _nothing(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _cost(middleware: Any, layers: int = 10) -> float:
-    """Seconds that a request takes in `layers` layers more than in none: the least of some tries."""
+async def _receive() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def send(_: Message) -> None:
-        pass
+async def _send(_: Message) -> None:
+    pass
 
-    async def seconds(app: ASGIApp) -> float:
-        least = float("inf")
-        for _ in range(40):
-            started = time.perf_counter()
-            await app({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
-            least = min(least, time.perf_counter() - started)
-        return least
 
-    app: ASGIApp = _nothing
-    for _ in range(layers):
-        app = middleware(app)
-    return await seconds(app) - await seconds(_nothing)
+async def _costs(*middlewares: Any) -> list[float]:
+    """Seconds of processor time that a request takes in ten layers of each: the least of 40."""
+    apps: list[ASGIApp] = [_nothing] * len(middlewares)
+    for _ in range(10):
+        apps = [middleware(app) for middleware, app in zip(middlewares, apps, strict=True)]
+    least = [float("inf")] * len(apps)
+    for _ in range(40):
+        for number, app in enumerate(apps):
+            started = time.thread_time()
+            await app(
+                {"type": "http", "method": "GET", "path": "/", "headers": []}, _receive, _send
+            )
+            least[number] = min(least[number], time.thread_time() - started)
+    return least
 
 
 async def test_a_layer_of_incorrect_costs_more_than_10_times_one_of_correct(
     incorrect: Block, correct: Block, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "access")
-    costs = [await _cost(block.run().AccessLogMiddleware) for block in (incorrect, correct)]
-    assert costs[0] > 10 * costs[1]
+    ten = await _costs(*(block.run().AccessLogMiddleware for block in (incorrect, correct)))
+    assert ten[0] > 10 * ten[1]
 
 
 async def test_correct_is_done_only_after_background_tasks(

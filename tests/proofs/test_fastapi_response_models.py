@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, ORJSONResponse
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from starlette.types import Message
 
 from tests.proofs.harness import Block, Witness
 from tests.services import Database, serving
@@ -83,9 +84,28 @@ async def _list_users(block: Block, database: Database) -> list[dict[str, Any]]:
     return listed
 
 
-async def _seconds(block: Block) -> float:
-    """The least time in which the app answers with 100 users that are in memory already."""
-    users = _users()
+SCOPE = {
+    "type": "http",
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "http",
+    "path": "/users",
+    "raw_path": b"/users",
+    "root_path": "",
+    "query_string": b"",
+    "headers": [],
+    "server": ("127.0.0.1", 80),
+    "client": ("127.0.0.1", 1),
+}
+
+
+async def _receive() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _seconds(*blocks: Block) -> list[float]:
+    """Processor time in which each app answers with 100 users in memory: the least of 30."""
+    users, statuses = _users(), set()
 
     class Result:
         def all(self) -> list[User]:
@@ -95,34 +115,18 @@ async def _seconds(block: Block) -> float:
         async def scalars(self, _: Any) -> Result:
             return Result()
 
-    module = block.run(Session=Annotated[Any, Depends(Session)], User=User)
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/users",
-        "raw_path": b"/users",
-        "root_path": "",
-        "query_string": b"",
-        "headers": [],
-        "server": ("127.0.0.1", 80),
-        "client": ("127.0.0.1", 1),
-    }
-    sent: list[Any] = []
+    async def send(message: Message) -> None:
+        statuses.add(message.get("status", 200))
 
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    least = float("inf")
+    given = {"Session": Annotated[Any, Depends(Session)], "User": User}
+    apps = [block.run(**given).app for block in blocks]
+    least = [float("inf")] * len(apps)
     for _ in range(30):
-        started = time.perf_counter()
-        await module.app(dict(scope), receive, send)
-        least = min(least, time.perf_counter() - started)
-    assert sent[0]["status"] == 200
+        for number, app in enumerate(apps):
+            started = time.thread_time()
+            await app(dict(SCOPE), _receive, send)
+            least[number] = min(least[number], time.thread_time() - started)
+    assert statuses == {200}
     return least
 
 
@@ -132,7 +136,7 @@ async def test_incorrect_sends_every_password_hash(
     listed = await _list_users(incorrect, database)
     assert [each.get("password_hash") for each in listed] == [HASH] * USERS
     witness.observed(
-        incorrect="the password hashes of 100 of 100 users sent, in more than twice the time"
+        incorrect="the password hashes of 100 of 100 users sent, in more than twice the processor time"
     )
 
 
@@ -146,10 +150,11 @@ async def test_correct_sends_the_fields_of_the_model_alone(
     witness.observed(correct="the two fields of the model sent for each of 100 users")
 
 
-async def test_correct_makes_the_answer_more_than_twice_as_fast(
+async def test_correct_makes_the_answer_in_less_than_half_the_processor_time(
     incorrect: Block, correct: Block
 ) -> None:
-    assert await _seconds(incorrect) > 2 * await _seconds(correct)
+    without, with_model = await _seconds(incorrect, correct)
+    assert without > 2 * with_model
 
 
 async def test_a_return_type_cuts_a_subclass_to_its_fields_but_not_a_response() -> None:

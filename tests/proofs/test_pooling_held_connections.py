@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +20,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
-from tests.services import Database, Postgres, serving
+from tests.services import Database, serving
 
 POOL = 2
 ORDERS = 12
@@ -47,12 +46,10 @@ class Provider:
         self.app.post("/charges")(self.charge)
         self.calls = 0
         self.release = asyncio.Event()
-        self.delay = 0.0
 
     async def charge(self) -> dict[str, str]:
         self.calls += 1
         await self.release.wait()
-        await asyncio.sleep(self.delay)
         return {"receipt": "paid"}
 
 
@@ -97,10 +94,13 @@ async def _select(engine: AsyncEngine) -> int | Exception:
         return error
 
 
-async def _charge_all(block: Block, database: Database) -> dict[str, Any]:
-    """What is seen while the provider keeps its callers waiting, and the receipts afterwards."""
+async def _charge_all(block: Block, database: Database, wait: float) -> dict[str, Any]:
+    """What is seen while the provider keeps its callers waiting, and the receipts afterwards.
+
+    `wait` is the pool's timeout in seconds.
+    """
     async with (
-        _engine(database, POOL, wait=1) as engine,
+        _engine(database, POOL, wait) as engine,
         _charging(block, engine) as (charge, provider),
     ):
         tasks = [asyncio.ensure_future(charge(n)) for n in range(1, ORDERS + 1)]
@@ -119,25 +119,10 @@ async def _charge_all(block: Block, database: Database) -> dict[str, Any]:
     return {**seen, "paid": paid}
 
 
-async def _seconds(block: Block, database: Database) -> float:
-    """How long all charges take where each call takes a quarter of a second."""
-    async with (
-        _engine(database, POOL, wait=20) as engine,
-        _charging(block, engine) as (charge, provider),
-    ):
-        provider.release.set()
-        await charge(ORDERS)  # whatever the first one has to set up
-        provider.delay = 0.25
-        begun = time.perf_counter()
-        async with asyncio.timeout(20):
-            await asyncio.gather(*(charge(n) for n in range(1, ORDERS + 1)))
-        return time.perf_counter() - begun
-
-
 async def test_incorrect_calls_no_more_than_the_pool_has_connections(
     incorrect: Block, database: Database, witness: Witness
 ) -> None:
-    seen = await _charge_all(incorrect, database)
+    seen = await _charge_all(incorrect, database, wait=0.5)
     beside = seen.pop("beside")
     assert seen == {"calls": POOL, "idle in transaction": POOL, "paid": POOL}
     assert isinstance(beside, exc.TimeoutError)
@@ -150,21 +135,9 @@ async def test_incorrect_calls_no_more_than_the_pool_has_connections(
 async def test_correct_calls_all_at_once_and_shuts_nobody_out(
     correct: Block, database: Database, witness: Witness
 ) -> None:
-    seen = await _charge_all(correct, database)
+    seen = await _charge_all(correct, database, wait=4)
     assert seen == {"calls": ORDERS, "idle in transaction": 0, "paid": ORDERS, "beside": 7}
     witness.observed(correct="pool of 2: 12 of 12 calls at once, and a SELECT beside them answered")
-
-
-async def test_the_same_charges_take_several_times_as_long(
-    incorrect: Block, correct: Block, postgres: Postgres
-) -> None:
-    first, second = postgres.create_database(), postgres.create_database()
-    try:
-        slow, fast = await _seconds(incorrect, first), await _seconds(correct, second)
-    finally:
-        first.drop()
-        second.drop()
-    assert slow > 2 * fast
 
 
 async def test_a_second_connection_inside_the_first_one_fails_all_who_ask_for_it(
@@ -230,4 +203,6 @@ async def test_a_stream_that_reads_from_a_session_holds_its_connection(
             assert isinstance(await _select(engine), exc.TimeoutError)
             go_on.set()
             assert len((await response.aread()).split()) == ORDERS
-        assert await _select(engine) == 7
+            async with asyncio.timeout(10):
+                while await _select(engine) != 7:
+                    pass

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from statistics import mean
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -59,7 +58,7 @@ async def _wait_over_work(engine: AsyncEngine) -> float:
             requests.append(asyncio.ensure_future(_request(engine)))
             await asyncio.sleep(1 / RATE)
         waited, held = zip(*await asyncio.gather(*requests), strict=True)
-    return mean(waited) / mean(held)
+    return float(mean(waited) / mean(held))
 
 
 async def test_incorrect_gives_less_to_requests_that_hold_longer_and_they_wait(
@@ -68,9 +67,9 @@ async def test_incorrect_gives_less_to_requests_that_hold_longer_and_they_wait(
     async with _running(incorrect, database) as module:
         assert [module.pool_size(60, queries) for queries in (1, 3, 10)] == [90, 30, 9]
         assert module.engine.pool.size() == 2
-        assert await _wait_over_work(module.engine) > 1
+        assert await _wait_over_work(module.engine) > 2
     witness.observed(
-        incorrect="20 requests/s, each 5 queries of 60 ms: pool of 2, mean wait above mean work"
+        incorrect="20 requests/s, each 5 queries of 60 ms: pool of 2, mean wait over twice the mean work"
     )
 
 
@@ -95,5 +94,4 @@ async def test_a_pool_serves_no_more_than_its_size_over_the_time_of_holding(
         rate = 6 / (time.perf_counter() - begun)
     finally:
         await engine.dispose()
-    assert rate <= 2 / min(held)
-    assert rate == pytest.approx(2 / mean(held), rel=0.5)
+    assert rate <= 2 / mean(held) * 1.01
