@@ -32,8 +32,12 @@ from pydantic import BaseModel, Field, HttpUrl, PositiveFloat, PositiveInt, Post
 from pydantic.networks import UrlConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import BigInteger, DateTime, MetaData, exc, text, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool, QueuePool
 from starlette.datastructures import MutableHeaders
@@ -296,7 +300,7 @@ async def notify(shared: Resources, order_id: int, number: int) -> None:
 
 # Both send the fields of OrderOut and no others. fastapi-response-models
 @api.post("/orders", status_code=201, response_model=OrderOut)
-async def create_order(body: OrderIn, orders: Orders, shared: Shared, tasks: BackgroundTasks) -> Order:
+async def add_order(body: OrderIn, orders: Orders, shared: Shared, tasks: BackgroundTasks) -> Order:
     order = await orders.place(body.number)
     if settings.webhook_url:
         tasks.add_task(notify, shared, order.id, order.number)

@@ -29,6 +29,10 @@ CANDIDATES = 20
 """Items that full-text search hands to the ranking."""
 MAX_ASKED = 24
 """Terms of a query that full-text search is asked for, the rarest first."""
+MIN_ASKED = 2
+"""Terms that are asked for whatever they cost."""
+MAX_MATCHES = 2_500
+"""Items that the terms may match in all: what bounds a search of a large pack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,9 @@ class Filter:
         )
 
 
+EVERYTHING = Filter()
+
+
 class Index:
     """Immutable once built; safe to ask from many threads at once."""
 
@@ -90,14 +97,19 @@ class Index:
         )
         rows = self._db.execute("SELECT term, doc FROM vocabulary")
         self._counts: dict[str, int] = dict(rows)
+        size = len(self._entries)
+        self._rarest = math.log(2 * size + 2)
+        self._rarities = {
+            term: math.log(1 + (size - count + 0.5) / (count + 0.5))
+            for term, count in self._counts.items()
+        }
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def idf(self, term: str) -> float:
         """How rare a term is: from about 0 in every item to the most in none."""
-        count = self._counts.get(term, 0)
-        return math.log(1 + (len(self._entries) - count + 0.5) / (count + 0.5))
+        return self._rarities.get(term, self._rarest)
 
     @cached_property
     def _spelling(self) -> Spelling:
@@ -115,38 +127,47 @@ class Index:
         return replace(query, weights=weights)
 
     def candidates(
-        self, query: Query, where: Filter | None = None
+        self, query: Query, where: Filter = EVERYTHING
     ) -> list[tuple[int, float, Evidence]]:
         """The items that full-text search finds: number, its score, and what speaks for them."""
-        wanted = dict(query.weights)
-        for term, weight in query.weights.items():
-            for other in alike(term):
-                wanted.setdefault(other, weight / 2)
-        asked = sorted(
-            (term for term in wanted if term in self._counts),
-            key=lambda term: (-wanted[term] * self.idf(term), term),
-        )[:MAX_ASKED]
+        asked = self._asked(query)
         if not asked:
             return []
         match = " OR ".join(f'"{term}"' for term in asked)
         weights = ", ".join(map(str, WEIGHTS.values()))
+        found = f"SELECT rowid, -bm25(fts, {weights}) AS score FROM fts WHERE fts MATCH ?"  # noqa: S608 numbers
         with self._lock:
-            rows = self._db.execute(
-                f"SELECT rowid, bm25(fts, {weights}) FROM fts WHERE fts MATCH ?",  # noqa: S608
-                (match,),
-            ).fetchall()
-        admitted = [
-            (number, -score)
-            for number, score in rows
-            if where is None or where.admits(self._entries[number])
-        ]
-        admitted.sort(key=lambda row: (-row[1], row[0]))
+            if where == EVERYTHING:
+                order = f"{found} ORDER BY score DESC, rowid LIMIT {CANDIDATES}"
+                admitted = self._db.execute(order, (match,)).fetchall()
+            else:
+                rows = self._db.execute(found, (match,)).fetchall()
+                admitted = [row for row in rows if where.admits(self._entries[row[0]])]
+                admitted.sort(key=lambda row: (-row[1], row[0]))
         return [
             (number, score, evidence(query, self._profile(number), self.idf))
             for number, score in admitted[:CANDIDATES]
         ]
 
-    def search(self, query: str, where: Filter | None = None, limit: int = 5) -> tuple[Hit, ...]:
+    def _asked(self, query: Query) -> list[str]:
+        """The terms that full-text search looks for: the rarest, with those of their meaning,
+        while the items that have them are no more than MAX_MATCHES."""
+        wanted = dict(query.weights)
+        for term, weight in query.weights.items():
+            for other in alike(term):
+                wanted.setdefault(other, weight / 2)
+        known = [term for term in wanted if term in self._counts]
+        known.sort(key=lambda term: (-wanted[term] * self.idf(term), term))
+        matches = 0
+        asked: list[str] = []
+        for term in known[:MAX_ASKED]:
+            matches += self._counts[term]
+            if matches > MAX_MATCHES and len(asked) >= MIN_ASKED:
+                break
+            asked.append(term)
+        return asked
+
+    def search(self, query: str, where: Filter = EVERYTHING, limit: int = 5) -> tuple[Hit, ...]:
         """The best hits of `query`, best first; none where nothing fits."""
         asked = self.mended(read_query(query))
         hits = [

@@ -84,8 +84,8 @@ def evidence(query: Query, known: Profile, idf: Idf) -> Evidence:
     for term, weight in query.weights.items():
         rarity = weight * idf(term)
         matched = known.weights.get(term, 0.0)
-        if not matched:
-            matched = _LIKE * max((known.weights.get(each, 0.0) for each in alike(term)), default=0)
+        if not matched and (others := alike(term)):
+            matched = _LIKE * max(known.weights.get(each, 0.0) for each in others)
         total += rarity
         found += rarity * matched
         strong += rarity if matched > _HEADING else 0.0
@@ -114,7 +114,7 @@ def _share(wanted: Iterable[str], asked: dict[str, float], idf: Idf) -> float:
         total += rarity
         if term in asked:
             found += rarity
-        elif not alike(term).isdisjoint(asked):
+        elif (others := alike(term)) and not others.isdisjoint(asked):
             found += rarity * _LIKE
     return found / total if total else 0.0
 

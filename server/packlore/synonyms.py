@@ -158,19 +158,22 @@ _CHINESE = {
 }
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 @cache
 def _groups() -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for line in _GROUPS.strip().splitlines():
         group = frozenset(form for word in line.split() for form in forms(word))
         for term in group:
-            found[term] = found.get(term, frozenset()) | group
+            found[term] = (found.get(term, frozenset()) | group) - {term}
     return found
 
 
 def alike(term: str) -> frozenset[str]:
     """The other terms of the same meaning."""
-    return _groups().get(term, frozenset()) - {term}
+    return _groups().get(term, _NONE)
 
 
 def translate(text: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
 import pytest
+import sqlalchemy
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -39,19 +41,33 @@ def _url(database: Database, role: str, driver: str = "asyncpg") -> str:
     return database.url(driver).replace("postgres@", f"{role}@")
 
 
-async def _administer(database: Database) -> BaseException | None:
-    """The error that an administrator gets, if any."""
-    try:
-        await database.fetch("SELECT 1")
-    except asyncpg.PostgresError as error:
-        return error
-    return None
+async def _administer(database: Database) -> Exception | None:
+    """The error that an administrator gets, if any; backends that were refused may still end."""
+    error: Exception | None = None
+    for _ in range(10):
+        try:
+            await database.fetchval("SELECT 1")
+        except asyncpg.PostgresError as refused:
+            error = refused
+            await asyncio.sleep(0.1)
+        else:
+            return None
+    return error
+
+
+def _is_too_many(error: BaseException) -> bool:
+    """Whether it is asyncpg's error: bare in SQLAlchemy 2.0, the cause of a DBAPIError in 2.1."""
+    if sqlalchemy.__version__ < "2.1":
+        return isinstance(error, asyncpg.TooManyConnectionsError)
+    return isinstance(error, exc.DBAPIError) and "TooManyConnectionsError" in "".join(
+        traceback.format_exception(error)
+    )
 
 
 async def _busy_everywhere(
     block: Block, database: Database, role: str
-) -> tuple[list[Any], int, BaseException | None]:
-    """What happens when every process gets as many requests at once.
+) -> tuple[list[Any], int, Exception | None]:
+    """What happens when every process has as many requests at once.
 
     Gives the outcome of each request, the most connections at once, and the error of an
     administrator who comes while they are open.
@@ -68,27 +84,26 @@ async def _busy_everywhere(
     ]
     asked = sum(each.pool.size() + each.pool._max_overflow for each in engines)
     connected = failed = 0
-    go_on, settled = asyncio.Event(), asyncio.Event()
+    go_on = asyncio.Event()
 
     async def request(engine: Any) -> bool:
         nonlocal connected, failed
         try:
             async with engine.connect():
                 connected += 1
-                if connected + failed == asked:
-                    settled.set()
                 await go_on.wait()
         except Exception:
             failed += 1
-            if connected + failed == asked:
-                settled.set()
             raise
         return True
 
+    requests = []
     async with asyncio.timeout(30):
-        requests = [asyncio.ensure_future(request(each)) for each in engines * REQUESTS]
         try:
-            await settled.wait()
+            for each in engines * REQUESTS:  # one after the other, so that each count is exact
+                requests.append(asyncio.ensure_future(request(each)))
+                while connected + failed < min(len(requests), asked):
+                    await asyncio.sleep(0.001)
             most, refused = connected, await _administer(database)
         finally:
             go_on.set()
@@ -104,11 +119,8 @@ async def test_incorrect_fails_the_requests_beyond_the_servers_limit(
     outcomes, most, refused = await _busy_everywhere(incorrect, few, "service")
     errors = [each for each in outcomes if each is not True]
     assert (len(outcomes), most, refused) == (60, MAX_CONNECTIONS - RESERVED, None)
-    assert [type(each) for each in errors] == [asyncpg.TooManyConnectionsError] * 43
-    assert not isinstance(errors[0], exc.SQLAlchemyError)
-    assert {str(each).partition(" for ")[0] for each in errors} == {
-        "remaining connection slots are reserved"
-    }
+    assert [_is_too_many(each) for each in errors] == [True] * 43
+    assert "remaining connection slots are reserved for" in str(errors[0])
     witness.saw(errors[0])
     witness.observed(incorrect="4 processes, a server of 20 connections: 43 of 60 requests failed")
 
@@ -154,10 +166,9 @@ async def test_a_role_can_have_a_limit_of_its_own(few: Database, witness: Witnes
     engine = create_async_engine(_url(few, "service"))
     try:
         async with engine.connect(), engine.connect():
-            with pytest.raises(
-                asyncpg.TooManyConnectionsError, match='for role "service"'
-            ) as raised:
+            with pytest.raises(Exception, match='for role "service"') as raised:
                 await engine.connect()
     finally:
         await engine.dispose()
+    assert _is_too_many(raised.value)
     witness.saw(raised.value)
