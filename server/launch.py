@@ -1,8 +1,8 @@
 """Starts the server on a machine that has nothing but Python: `python3 server/launch.py`.
 
-Standard library only. The first start makes an environment outside this folder, with uv where
-there is one; later starts go straight to the server. Everything it says goes to stderr, for stdout
-belongs to the protocol.
+Standard library only. The first start installs what the server imports, outside this folder, with
+uv where there is one; later starts go straight to the server. Everything it says goes to stderr,
+for stdout belongs to the protocol.
 """
 
 from __future__ import annotations
@@ -45,28 +45,44 @@ def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return base / "packlore"
 
 
-def python_in(environment: Path) -> Path:
-    """The interpreter of an environment."""
-    windows = sys.platform == "win32"
-    return environment / ("Scripts/python.exe" if windows else "bin/python")
-
-
-def environment(data: Path) -> Path:
-    """A complete environment in `data`, made where there is none yet.
-
-    It is built beside its place and moved there when it is complete: an interrupted start leaves
-    nothing that looks ready, and of two starts at once the first to finish wins. Its name carries
-    what it was made from, so an update makes a new one.
-    """
+def place_for(data: Path) -> Path:
+    """The folder in `data` that holds what the server imports. Its name carries what it is made
+    from, so an update makes a new one."""
     wanted = (ROOT / "constraints.txt").read_bytes() + (ROOT / "pyproject.toml").read_bytes()
     key = hashlib.sha256(wanted + sys.version.encode() + platform.machine().encode())
-    place = data / f"env-{key.hexdigest()[:16]}"
+    return data / f"packages-{key.hexdigest()[:16]}"
+
+
+def packages(data: Path) -> Path:
+    """The folder of `place_for`, complete: installed by a process of its own where it is not.
+
+    A client may give up on a slow first start and end this process. The other one goes on, and
+    the next start finds its work done. OSError or CalledProcessError where it failed.
+    """
+    place = place_for(data)
     if (place / READY).is_file():
         return place
     data.mkdir(parents=True, exist_ok=True)
     _clean(data)
     say("first start: installing what the server needs, this takes a minute")
     started = time.monotonic()
+    command = [sys.executable, str(Path(__file__).resolve()), "--install", str(data)]
+    with tempfile.TemporaryFile() as log:
+        detached = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        done = subprocess.Popen(command, start_new_session=True, **detached).wait()  # type: ignore[call-overload]
+        log.seek(0)
+        for line in log.read().decode("utf-8", "replace").splitlines()[-10:]:
+            say(line)
+    if done:
+        raise subprocess.CalledProcessError(done, command)
+    say(f"installed in {time.monotonic() - started:.0f} s")
+    return place
+
+
+def build(data: Path) -> None:
+    """Install into a folder beside its place and move it there when it is complete: what is
+    interrupted never looks ready, and of two at once the first to finish wins."""
+    place = place_for(data)
     building = Path(tempfile.mkdtemp(prefix="building-", dir=data))
     try:
         _install(building)
@@ -78,29 +94,29 @@ def environment(data: Path) -> Path:
                 raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    say(f"installed in {time.monotonic() - started:.0f} s")
-    return place
 
 
 def _install(target: Path) -> None:
+    """Install into a plain folder: quicker than an environment, and it can be moved."""
     import tomllib
 
     with (ROOT / "pyproject.toml").open("rb") as file:
         needed = tomllib.load(file)["project"]["dependencies"]
     uv = shutil.which("uv")
-    python = str(python_in(target))
-    pins = ["-c", str(ROOT / "constraints.txt")]
     if uv:
-        # `--seed`-less and quick; `--allow-existing` because mkdtemp has made the folder.
-        steps = [
-            [uv, "venv", "-q", "--allow-existing", "--python", sys.executable, str(target)],
-            [uv, "pip", "install", "-q", "--python", python, *pins, *needed],
-        ]
+        tool = [uv, "pip", "install", "--python", sys.executable]
     else:
-        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        steps = [[sys.executable, "-m", "venv", str(target)], [*pip, *pins, *needed]]
-    for step in steps:
-        subprocess.run(step, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        tool = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+        tool += ["--no-compile", "--no-warn-script-location"]
+    options = ["-q", "--target", str(target), "-c", str(ROOT / "constraints.txt")]
+    environ = {**os.environ, "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
+    subprocess.run(
+        [*tool, *options, *needed],
+        check=True,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+    )
 
 
 def _clean(data: Path) -> None:
@@ -117,23 +133,31 @@ def main() -> int:
             f"needs Python 3.11 or later, and this is {platform.python_version()}: {sys.executable}"
         )
         return 1
+    if sys.argv[1:2] == ["--install"]:
+        build(Path(sys.argv[2]))
+        return 0
+    data = data_folder()
     try:
-        python = python_in(environment(data_folder()))
-    except subprocess.CalledProcessError as error:
-        say(f"could not install: {' '.join(map(str, error.cmd))} failed")
-        say("Debian and Ubuntu need the package python3-venv; or install uv")
+        installed = packages(data)
+    except subprocess.CalledProcessError:
+        say("could not install. It needs a network and pip (Debian and Ubuntu: python3-pip) or uv")
         return 1
     except OSError as error:
-        say(f"could not install into {data_folder()}: {error}; PACKLORE_DATA names another folder")
+        say(f"could not install into {data}: {error}; PACKLORE_DATA names another folder")
         return 1
-    paths = [str(ROOT / "server"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [str(python), "-m", "packlore", *(sys.argv[1:] or ["serve"])]
+    paths = [str(ROOT / "server"), str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environ = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        # Compiled files go there too: nothing is written into the skill's own folder.
+        "PYTHONPYCACHEPREFIX": str(data / "compiled"),
+    }
+    command = [sys.executable, "-m", "packlore", *(sys.argv[1:] or ["serve"])]
     if "--pack" not in command and "PACKLORE_PACK" not in environ:
         environ["PACKLORE_PACK"] = str(ROOT)
     if sys.platform == "win32":  # exec there would end the process that the client waits for
         return subprocess.run(command, env=environ, check=False).returncode
-    os.execve(python, command, environ)
+    os.execve(sys.executable, command, environ)
     return 1
 
 

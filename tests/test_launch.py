@@ -1,5 +1,5 @@
-"""The launcher makes an environment once and leaves nothing half done. No network: a stand-in for
-pip and uv records how it was called; the real installation is in tests/clients."""
+"""The launcher installs once and leaves nothing half done. No network: a stand-in does the
+installation; the real one is in tests/clients."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -34,18 +35,14 @@ def test_data_goes_where_it_is_told_or_to_the_cache(launch: ModuleType, tmp_path
         assert launch.data_folder(unfilled) == tmp_path / "packlore"
 
 
-def test_it_installs_once(
-    launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed: list[Path] = []
-    monkeypatch.setattr(launch, "_install", installed.append)
-    first = launch.environment(tmp_path)
-    assert launch.environment(tmp_path) == first
-    assert len(installed) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [first.name]
+def test_what_is_ready_is_taken_as_it_is(launch: ModuleType, tmp_path: Path) -> None:
+    place = launch.place_for(tmp_path)
+    place.mkdir()
+    (place / launch.READY).touch()
+    assert launch.packages(tmp_path) == place
 
 
-def test_an_interrupted_start_is_not_taken_for_a_ready_one(
+def test_an_interrupted_installation_leaves_nothing_that_looks_ready(
     launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(target: Path) -> None:
@@ -54,44 +51,76 @@ def test_an_interrupted_start_is_not_taken_for_a_ready_one(
 
     monkeypatch.setattr(launch, "_install", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        launch.environment(tmp_path)
+        launch.build(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    killed = tmp_path / "building-killed"
-    killed.mkdir()
-    os.utime(killed, (time.time() - 2 * launch.ABANDONED,) * 2)
-    monkeypatch.setattr(launch, "_install", lambda target: None)
-    place = launch.environment(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [place.name]
 
 
-def test_of_two_starts_at_once_both_succeed(
+def test_what_a_killed_installation_left_is_removed_in_time(
+    launch: ModuleType, tmp_path: Path
+) -> None:
+    for name, age in (("building-old", 2 * launch.ABANDONED), ("building-new", 0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    launch._clean(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["building-new"]
+
+
+def test_of_two_installations_at_once_both_succeed(
     launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(2, timeout=20)
     monkeypatch.setattr(launch, "_install", lambda target: together.wait())
-    found: list[Path] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(launch.environment(tmp_path)))
-        for _ in range(2)
-    ]
+    threads = [threading.Thread(target=launch.build, args=(tmp_path,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 2
-    assert set(found) == {found[0]}
-    assert [path.name for path in tmp_path.iterdir()] == [found[0].name]
+    place = launch.place_for(tmp_path)
+    assert (place / launch.READY).is_file()
+    assert list(tmp_path.iterdir()) == [place]
 
 
-def test_an_update_of_the_pins_makes_a_new_environment(
+def test_an_update_of_the_pins_makes_a_new_folder(
     launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "_install", lambda target: None)
-    first = launch.environment(tmp_path / "data")
+    first = launch.place_for(tmp_path)
     for name in ("constraints.txt", "pyproject.toml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes() + b"# new\n")
     monkeypatch.setattr(launch, "ROOT", tmp_path)
-    assert launch.environment(tmp_path / "data") != first
+    assert launch.place_for(tmp_path) != first
+
+
+def test_an_installation_outlives_the_client_that_gave_up(tmp_path: Path) -> None:
+    """The stand-in for pip waits until the launcher is gone, and then finishes."""
+    (tmp_path / "bin").mkdir()
+    go = tmp_path / "go"
+    uv = tmp_path / "bin" / "uv"
+    uv.write_text(
+        f"#!/bin/sh\ntouch {tmp_path}/started\nwhile ! test -e {go}; do sleep 0.05; done\n"
+    )
+    uv.chmod(0o755)
+    data = tmp_path / "data"
+    launcher = subprocess.Popen(
+        [sys.executable, str(ROOT / "server" / "launch.py")],
+        env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "PACKLORE_DATA": str(data)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: (tmp_path / "started").exists())
+    launcher.kill()
+    out, _ = launcher.communicate()
+    assert out == b""
+    assert not list(data.glob("packages-*"))
+    go.touch()
+    until(lambda: [*data.glob("packages-*/packlore-ready")] != [])
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_what_cannot_be_installed_is_told_on_stderr_with_a_way_out(tmp_path: Path) -> None:

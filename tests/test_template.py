@@ -415,11 +415,14 @@ async def test_a_request_that_gets_no_connection_in_time_is_a_503(
     with running(
         folder, database_url=database.url(), create_tables="true", pool_size=1, pool_timeout=0.1
     ) as program:
-        async with connected(program) as client, asyncio.TaskGroup() as group:
-            async with locked(database):
-                first = group.create_task(create(client))
-                await until(lambda: waiting(database, 1))
-                second = await client.get("/orders/1")
+        async with (
+            connected(program) as client,
+            asyncio.TaskGroup() as group,
+            locked(database),
+        ):
+            first = group.create_task(create(client))
+            await until(lambda: waiting(database, 1))
+            second = await client.get("/orders/1")
     assert first.result().status_code == 201
     assert_problem(second, 503)
     assert second.headers["Retry-After"] == "1"

@@ -161,6 +161,28 @@ async def test_correct_is_done_only_after_background_tasks(
     assert seen.user == "ada"
 
 
+async def test_the_last_body_message_comes_before_background_tasks() -> None:
+    events: list[str] = []
+    app = FastAPI()
+
+    @app.get("/")
+    async def read(tasks: BackgroundTasks) -> str:
+        tasks.add_task(events.append, "background task")
+        return "done"
+
+    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_and_see(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                events.append("last body")
+
+        await app(scope, receive, send_and_see)
+
+    async with serving(observed) as served, httpx.AsyncClient(base_url=served.url) as client:
+        assert (await client.get("/")).status_code == 200
+    assert events == ["last body", "background task"]
+
+
 async def test_what_a_sync_endpoint_sets_is_lost_in_both(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

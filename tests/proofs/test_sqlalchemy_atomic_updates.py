@@ -69,7 +69,7 @@ async def _ten_at_once(
     database: Database, factory: Factory, increment: Callable[[int], Awaitable[Any]]
 ) -> list[Any]:
     """Ten increments that overlap: each has come to where it needs the row before one gets it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async with factory.begin() as session:
             await session.execute(select(Product).with_for_update())
             tasks = [asyncio.ensure_future(increment(1)) for _ in range(TEN)]
