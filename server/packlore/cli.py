@@ -116,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="with --http: an Origin header that is served; may be repeated",
     )
+    command.add_argument(
+        "--sessions", action="store_true", help="with --http: keep sessions of older clients"
+    )
     command.add_argument("--workers", type=int, default=1, help="with --http: processes (1)")
     command.add_argument(
         "--watch", action="store_true", help="read a changed file again; for people who write rules"
@@ -233,6 +236,7 @@ def serve(arguments: argparse.Namespace) -> int:
         hosts=tuple(arguments.allowed_host),
         origins=tuple(arguments.allowed_origin),
         workers=arguments.workers,
+        sessions=arguments.sessions,
     )
     (serve_http if arguments.http else serve_stdio)(options)
     return 0

@@ -42,10 +42,11 @@ def guard(
     hosts: tuple[str, ...],
     origins: tuple[str, ...],
     token: str,
+    sessions: bool,
     rules: int,
 ) -> App:
-    """The server's application, stateless so that any worker can answer any request, inside the
-    token, the limits and the log."""
+    """The server's application inside the token, the limits and the log. Without `sessions` any
+    worker can answer any request."""
     from mcp.server.transport_security import TransportSecuritySettings
 
     local = [f"{each}{port}" for each in ("127.0.0.1", "localhost", "[::1]") for port in ("", ":*")]
@@ -54,8 +55,8 @@ def guard(
         allowed_origins=[*origins, *(f"http://{each}" for each in local if host in LOOPBACK)],
     )
     app = server.streamable_http_app(
-        stateless_http=True,
-        json_response=True,
+        stateless_http=not sessions,
+        json_response=not sessions,
         transport_security=security,
         max_request_body_size=Limits.body,
     )

@@ -39,6 +39,7 @@ class Options:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     workers: int = 1
+    sessions: bool = False
 
 
 def serve_stdio(options: Options) -> None:
@@ -60,6 +61,8 @@ def serve_http(options: Options) -> None:
 
     if not 1 <= options.workers <= MAX_WORKERS:
         raise BadArgumentError(f"--workers is {options.workers}: give 1 to {MAX_WORKERS}")
+    if options.sessions and options.workers > 1:
+        raise BadArgumentError("--sessions needs one worker: a session lives in one process")
     if not 0 <= options.port <= 65535:
         raise BadArgumentError(f"--port is {options.port}: give 0 to 65535")
     if options.host not in LOOPBACK and not options.hosts:
@@ -99,6 +102,7 @@ def application(environ: Mapping[str, str] = os.environ) -> Any:
         hosts=options.hosts,
         origins=options.origins,
         token=environ.get(TOKEN, ""),
+        sessions=options.sessions,
         rules=sum(1 for _ in library.rules()),
     )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import traceback
 import uuid
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -81,13 +84,20 @@ async def _switch(ask: Any, pgbouncer: PgBouncer, database: Database) -> tuple[l
 async def _block(
     block: Block, pgbouncer: PgBouncer, database: Database
 ) -> tuple[list[Any], int, Any]:
-    """As `_switch`, and the answer in a second process."""
+    """As `_switch`, and the answer in a second process; its error as a text."""
     module = block.run(url=pgbouncer.url(database.name), Order=Order)
     second = block.run(url=pgbouncer.url(database.name), Order=Order)
     try:
         answers, left = await _switch(lambda: module.order_amount(7), pgbouncer, database)
         asyncpg.connection._uid = 0  # as in another process
-        return answers, left, await _outcome(second.order_amount(7))
+        with warnings.catch_warnings():
+            # SQLAlchemy 2.0.0 forgets a connection whose set-up fails.
+            warnings.simplefilter("ignore", ResourceWarning)
+            answer = await _outcome(second.order_amount(7))
+            if isinstance(answer, Exception):
+                answer = "".join(traceback.format_exception(answer))
+            gc.collect()
+        return answers, left, answer
     finally:
         await module.engine.dispose()
         await second.engine.dispose()
@@ -101,7 +111,7 @@ async def test_incorrect_fails_after_the_switch_and_in_a_second_process(
         assert isinstance(answer, sqlalchemy.exc.DBAPIError)
         assert "does not exist" in str(answer)
     assert left > 0
-    assert "already exists" in str(second)
+    assert "already exists" in second
     witness.saw(answers[0], second)
     witness.observed(
         incorrect="8 queries answered; 10 of 10 failed after PgBouncer's switch; "
@@ -118,7 +128,7 @@ async def test_correct_answers_after_the_switch(
         assert (left, second) == (0, 1990)
     else:
         assert left == WARM
-        assert "already exists" in str(second)
+        assert "already exists" in second
     witness.observed(correct="8 queries and 10 after PgBouncer's switch answered")
 
 
@@ -139,28 +149,17 @@ async def _with(
         await engine.dispose()
 
 
-@pytest.mark.skipif(not KNOWS_NAME_FUNC, reason="SQLAlchemy 2.0.0 has no name function")
-async def test_unique_names_fail_on_a_pool(
+async def test_unique_names_leave_their_statements_behind_and_fail_on_a_pool(
     pgbouncer: PgBouncer, orders: Database
 ) -> None:
-    answers, _ = await _with(pgbouncer, orders, connect_args=UNIQUE)
-    assert all("does not exist" in str(answer) for answer in answers)
-
-
-@pytest.mark.skipif(not KNOWS_NAME_FUNC, reason="SQLAlchemy 2.0.0 has no name function")
-async def test_unique_names_without_a_pool_leave_their_statements_behind(
-    pgbouncer: PgBouncer, orders: Database
-) -> None:
+    if not KNOWS_NAME_FUNC:
+        with pytest.raises(TypeError, match="prepared_statement_name_func"):
+            await _with(pgbouncer, orders, connect_args=UNIQUE)
+        return
     answers, left = await _with(pgbouncer, orders, poolclass=NullPool, connect_args=UNIQUE)
     assert (answers, left) == ([1990] * SWITCHED, 12)
-
-
-@pytest.mark.skipif(KNOWS_NAME_FUNC, reason="newer SQLAlchemy knows it")
-async def test_sqlalchemy_2_0_0_does_not_know_the_name_function(
-    pgbouncer: PgBouncer, orders: Database
-) -> None:
-    with pytest.raises(TypeError, match="prepared_statement_name_func"):
-        await _with(pgbouncer, orders, connect_args=UNIQUE)
+    answers, _ = await _with(pgbouncer, orders, connect_args=UNIQUE)
+    assert all("does not exist" in str(answer) for answer in answers)
 
 
 async def test_a_pool_works_too_with_both_caches_off(

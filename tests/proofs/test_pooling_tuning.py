@@ -1,0 +1,134 @@
+"""Only what is measured inside the pool tells an exhausted pool from slow queries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import exc, text
+
+from tests.proofs.harness import Block, Witness
+from tests.services import Database
+
+SIZE, LIMIT, MANY, FEW = 3, 5, 12, 2
+
+
+def _metrics(module: Any) -> dict[str, float]:
+    """What a scrape gives, by the names without their prefix; buckets are left out."""
+    samples = (sample for metric in module.registry.collect() for sample in metric.samples)
+    return {
+        sample.name.removeprefix("db_pool_"): sample.value
+        for sample in samples
+        if not sample.name.endswith(("_bucket", "_created"))
+    }
+
+
+@dataclass
+class Seen:
+    """Scrapes while all tasks are inside, and after the last one is done."""
+
+    during: dict[str, float]
+    after: dict[str, float]
+    held: float  # seconds for which all of them were inside
+
+
+@asynccontextmanager
+async def _running(block: Block, database: Database) -> AsyncIterator[Any]:
+    module = block.run(url=database.url())
+    try:
+        yield module
+    finally:
+        await module.engine.dispose()
+
+
+async def _slow_requests(block: Block, database: Database, tasks: int) -> Seen:
+    """Requests whose query waits for a lock, and so does nothing else but hold its connection."""
+    await database.execute("CREATE TABLE orders (id int)")
+    async with _running(block, database) as module:
+        session_scope = asynccontextmanager(module.get_session)
+
+        async def request() -> None:
+            async with session_scope() as session:
+                await session.execute(text("SELECT count(*) FROM orders"))
+
+        lock = await asyncpg.connect(database.dsn, ssl=False, timeout=10)
+        try:
+            async with asyncio.timeout(20):
+                async with lock.transaction():
+                    await lock.execute("LOCK TABLE orders")
+                    requests = [asyncio.ensure_future(request()) for _ in range(tasks)]
+                    query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                    while await lock.fetchval(query) < min(tasks, LIMIT):
+                        await asyncio.sleep(0.01)
+                    started = time.perf_counter()
+                    await asyncio.sleep(0.4)
+                    during, held = _metrics(module), time.perf_counter() - started
+                await asyncio.gather(*requests)
+        finally:
+            await lock.close()
+        return Seen(during, _metrics(module), held)
+
+
+async def test_incorrect_sees_no_wait_and_shows_an_idle_pool_as_full(
+    incorrect: Block, database: Database, witness: Witness
+) -> None:
+    seen = await _slow_requests(incorrect, database, MANY)
+    assert seen.after["wait_seconds_count"] == MANY
+    assert seen.after["wait_seconds_sum"] < seen.held
+    assert seen.after["checked_out"] == LIMIT
+    witness.observed(
+        incorrect="12 requests on 5 connections: waits of about 0; "
+        "after them 5 shown as checked out, 0 were"
+    )
+
+
+async def test_correct_sees_the_waits_and_what_is_checked_out(
+    correct: Block, database: Database, witness: Witness
+) -> None:
+    seen = await _slow_requests(correct, database, MANY)
+    waiting = MANY - LIMIT
+    assert seen.during["waiting"] == waiting
+    assert (seen.during["checked_out"], seen.during["size"]) == (LIMIT, SIZE)
+    assert seen.during["overflow"] == LIMIT - SIZE
+    assert seen.after["wait_seconds_sum"] >= waiting * seen.held
+    assert (seen.after["waiting"], seen.after["checked_out"]) == (0, 0)
+    witness.observed(
+        correct="12 requests on 5 connections: 7 waiting, 5 of 5 checked out, "
+        "their waits in the histogram; after them 0"
+    )
+
+
+async def test_with_slow_queries_nobody_waits(correct: Block, database: Database) -> None:
+    seen = await _slow_requests(correct, database, FEW)
+    assert (seen.during["checked_out"], seen.during["waiting"]) == (FEW, 0)
+    assert seen.during["wait_seconds_count"] == FEW  # their checkouts are over, the queries not
+
+
+async def test_a_checkout_that_times_out_is_counted(correct: Block, database: Database) -> None:
+    async with _running(correct, database) as module, asyncio.timeout(20):
+        module.pool._timeout = 0.1
+        held = [await module.engine.connect() for _ in range(LIMIT)]
+        with pytest.raises(exc.TimeoutError):
+            await module.engine.connect()
+        seen = _metrics(module)
+        for connection in held:
+            await connection.close()
+    assert (seen["wait_seconds_count"], seen["waiting"]) == (LIMIT + 1, 0)
+    assert seen["wait_seconds_sum"] >= 0.1
+
+
+async def test_overflow_starts_below_zero_and_dispose_makes_a_new_pool(
+    correct: Block, database: Database
+) -> None:
+    async with _running(correct, database) as module:
+        assert (module.pool.overflow(), _metrics(module)["overflow"]) == (-SIZE, 0)
+        await module.engine.dispose()
+        async with module.engine.connect():
+            assert module.engine.pool is not module.pool
+            assert (module.engine.pool.checkedout(), _metrics(module)["checked_out"]) == (1, 0)
