@@ -1,0 +1,74 @@
+"""The wheel carries the pack, byte for byte, and works where it is installed."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from packlore.read import read
+from tests.clients import tools
+from tests.clients.tools import run
+from tests.conftest import skip_where_missing
+from tests.proofs.harness import ROOT
+
+INSIDE = "packlore/.agents/skills/python-backend/"
+
+
+@pytest.fixture(scope="module")
+def build() -> Path:
+    with skip_where_missing():
+        return tools.python_tools(("build==1.5.0", "hatchling>=1.27"))
+    raise AssertionError
+
+
+@pytest.fixture(scope="module")
+def dist(build: Path, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("dist")
+    # Without a name of a format, the wheel is built from the sdist.
+    run([build / "python", "-m", "build", "--no-isolation", "-o", target, clone])
+    return target
+
+
+def carried(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_the_wheel_serves_what_the_repository_serves(dist: Path) -> None:
+    (pack,) = read(ROOT)
+    (wheel,) = dist.glob("*.whl")
+    found = {
+        name.removeprefix(INSIDE): data
+        for name, data in carried(wheel).items()
+        if name.startswith(INSIDE)
+    }
+    assert found == {file.path: file.data for file in pack.files}
+
+
+def test_the_sdist_and_the_repository_build_the_same_wheel(
+    dist: Path, build: Path, clone: Path, tmp_path: Path
+) -> None:
+    run([build / "python", "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, clone])
+    (one,), (other,) = dist.glob("*.whl"), tmp_path.glob("*.whl")
+    assert carried(one) == carried(other)
+
+
+def test_nothing_of_development_is_in_it(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    names = [name for name in carried(wheel) if "dist-info" not in name]
+    assert {name.split("/")[0] for name in names} == {"packlore"}
+    assert not [name for name in names if "__pycache__" in name or "test" in name]
+
+
+def test_an_installation_finds_its_own_pack(dist: Path, tmp_path: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    run([sys.executable, "-m", "venv", tmp_path / "env"])
+    python = tmp_path / "env" / "bin" / "python"
+    pins = ["-c", str(ROOT / "constraints.txt")]
+    run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *pins, wheel])
+    command = tmp_path / "env" / "bin" / "packlore"
+    out = run([command, "search", "greenlet_spawn has not been called"], cwd=tmp_path).stdout
+    assert out.startswith("sqlalchemy-expire-on-commit ")
