@@ -56,7 +56,8 @@ def _collected() -> Iterator[list[str]]:
             try:
                 yield said
             finally:
-                gc.collect()
+                for _ in range(3):  # what one collection frees may leave a cycle behind
+                    gc.collect()
         said += [f"{each.category.__name__}: {each.message}" for each in caught]
     finally:
         gc.enable()
