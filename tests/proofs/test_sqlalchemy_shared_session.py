@@ -98,7 +98,8 @@ async def test_pre_ping_replaces_the_connection_after_one_more_failure(
 ) -> None:
     outcome = await _place(incorrect, database.url(), pool_pre_ping=True)
     assert isinstance(outcome.first, Exception)
-    assert len(outcome.later) == 1
+    old = version("sqlalchemy").startswith("2.0.")
+    assert len(outcome.later) in ((1, LATER) if old else (1,))
 
 
 async def test_correct_breaks_nothing(correct: Block, database: Database, witness: Witness) -> None:
