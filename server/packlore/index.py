@@ -14,7 +14,7 @@ from packlore.query import Query, read_query
 from packlore.rank import Evidence, Profile, evidence, profile
 from packlore.spelling import Spelling
 from packlore.synonyms import alike
-from packlore.terms import terms
+from packlore.terms import is_han, terms
 
 WEIGHTS = {
     "title": 6.0,
@@ -121,6 +121,9 @@ class Index:
             return query
         weights: dict[str, float] = {}
         for term, weight in query.weights.items():
+            if is_han(term) and term not in self._counts:
+                weights[term] = weight / 4  # most pairs of characters are not words
+                continue
             known = term if term in self._counts else self._spelling.mend(term)
             meant, sure = (known, weight) if known == term else (known or term, weight * 0.8)
             weights[meant] = max(weights.get(meant, 0.0), sure if known else weight)

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from packlore.synonyms import translate
-from packlore.terms import terms
+from packlore.terms import is_han, terms
 
 MAX_QUERY = 16 * 1024
 """Characters; of a longer query its two ends are read, where messages and questions stand."""
 MAX_TERMS = 48
 """Distinct terms of a query; of a longer one the heaviest are kept."""
+
+HAN = 0.4
+"""What a pair of Chinese characters counts: a word is two or three of them, and its English one."""
 
 _NOISE = (
     re.compile(r"0x[0-9a-fA-F]{4,}"),  # addresses
@@ -25,7 +28,7 @@ _NOISE = (
     re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE),
 )
 _MESSAGE = re.compile(
-    r"(?:\b[\w.]*(?:Error|Exception|Warning|Greenlet|Timeout|Interrupt|Exit|Group)\b|\bERROR|"
+    r"(?:\b[\w.]*(?:Error|Exception|ExceptionGroup|Warning|Greenlet|Interrupt)\b|\bERROR|"
     r"\bFATAL|\bWARNING)[^\n]*"
 )
 _CODE = re.compile(
@@ -59,7 +62,8 @@ def read_query(raw: str) -> Query:
     messages = [] if code else _MESSAGE.findall(text)
     weights: dict[str, float] = {}
     for term, weight in _weighed(text, code=code, messages=messages):
-        weights[term] = max(weights.get(term, 0.0), weight)
+        said = weight * HAN if is_han(term) else weight
+        weights[term] = max(weights.get(term, 0.0), said)
     for term in terms(translate(text)):
         weights.setdefault(term, 0.8)
     if len(weights) > MAX_TERMS:
@@ -78,6 +82,4 @@ def _weighed(text: str, *, code: bool, messages: list[str]) -> Iterator[tuple[st
             yield from ((term, 1.0) for term in terms(message))
         yield from ((term, 0.6) for term in terms(text))
     else:
-        for word in text.split():
-            for term in terms(word):
-                yield term, 1.0
+        yield from ((term, 1.0) for term in terms(text))

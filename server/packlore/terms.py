@@ -66,6 +66,11 @@ def forms(word: str) -> tuple[str, ...]:
     return (lower, *(stem(part) for part in low if len(part) > 1 and part not in STOP_WORDS))
 
 
+def is_han(term: str) -> bool:
+    """Whether a term is of Chinese characters."""
+    return _HAN.match(term) is not None
+
+
 def stem(word: str) -> str:
     """The word without its English ending, so that `timed`, `times` and `timing` are one term."""
     if len(word) < 4 or not word.isascii() or not word.isalpha() or word.endswith("ss"):
