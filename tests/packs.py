@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 SKILL = """\
 ---
@@ -116,7 +117,7 @@ def write(folder: Path, files: dict[str, str | bytes]) -> Path:
     return folder
 
 
-def own(folder: Path, name: str = "own", **more: str | bytes) -> Path:
+def own(folder: Path, name: str = "own", **more: str | bytes | Any) -> Path:
     """A clean pack of one rule in our form; `more` are further files, `/` written as `__`."""
     return write(
         folder,

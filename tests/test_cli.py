@@ -62,7 +62,7 @@ def test_search_prints_the_rule_or_data(pack: str, capsys: pytest.CaptureFixture
 def test_search_answers_a_line_for_each_line(
     pack: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = ["bound each call", "", "zebra giraffe", "等待", "bound each call"]
+    lines = ["bound each call", "", "zebra giraffe", "完全无关", "bound each call"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines) + "\n"))
     code, out, _ = run(capsys, "search", "--pack", pack, "--json", "--stdin")
     rows = [json.loads(line) for line in out.splitlines()]

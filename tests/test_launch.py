@@ -69,7 +69,7 @@ def test_of_two_installations_at_once_both_succeed(
     launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(2, timeout=20)
-    monkeypatch.setattr(launch, "_install", lambda target: together.wait())
+    monkeypatch.setattr(launch, "_install", lambda _: together.wait())  # noqa: PLW0108 it takes another argument
     threads = [threading.Thread(target=launch.build, args=(tmp_path,)) for _ in range(2)]
     for thread in threads:
         thread.start()

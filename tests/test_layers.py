@@ -15,8 +15,9 @@ PACKAGE = ROOT / "server" / "packlore"
 # Each module may import those of the rows above it.
 LAYERS = (
     ("errors", "model", "terms"),
-    ("parse", "locate"),
-    ("assemble",),
+    ("parse", "locate", "spelling", "synonyms", "topics"),
+    ("assemble", "query"),
+    ("rank",),
     ("read",),
     ("lint", "index"),
     ("library",),

@@ -638,7 +638,7 @@ async def test_nested_relations_take_two_statements(database: Database) -> None:
         assert "LEFT" not in sent.statements[0]
         await session.rollback()  # its lock on the table
         await database.execute("ALTER TABLE orders ALTER customer_id DROP NOT NULL")
-        await database.execute("INSERT INTO orders (customer_id) VALUES (NULL)")
+        await database.execute("INSERT INTO orders (id, customer_id) VALUES (102, NULL)")
         assert len(await module.orders_with_all(session)) == 101
         assert await database.fetchval("SELECT count(*) FROM orders") == 102
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from packlore.model import Document, Hit, Impact, Kind, Rule
 from packlore.query import Query, read_query
-from packlore.rank import Evidence, Profile, evidence, profile
+from packlore.rank import CUT, CUT_FILTERED, DOCUMENT, Evidence, Profile, evidence, profile, score
 from packlore.spelling import Spelling
 from packlore.synonyms import alike
 from packlore.terms import is_han, terms
@@ -129,10 +129,8 @@ class Index:
             weights[meant] = max(weights.get(meant, 0.0), sure if known else weight)
         return replace(query, weights=weights)
 
-    def candidates(
-        self, query: Query, where: Filter = EVERYTHING
-    ) -> list[tuple[int, float, Evidence]]:
-        """The items that full-text search finds: number, its score, and what speaks for them."""
+    def candidates(self, query: Query, where: Filter = EVERYTHING) -> list[tuple[int, Evidence]]:
+        """The items that full-text search finds, by number, and what speaks for them."""
         asked = self._asked(query)
         if not asked:
             return []
@@ -148,8 +146,8 @@ class Index:
                 admitted = [row for row in rows if where.admits(self._entries[row[0]])]
                 admitted.sort(key=lambda row: (-row[1], row[0]))
         return [
-            (number, score, evidence(query, self._profile(number), self.idf))
-            for number, score in admitted[:CANDIDATES]
+            (number, evidence(query, self._profile(number), text, self.idf))
+            for number, text in admitted[:CANDIDATES]
         ]
 
     def _asked(self, query: Query) -> list[str]:
@@ -173,17 +171,31 @@ class Index:
     def search(self, query: str, where: Filter = EVERYTHING, limit: int = 5) -> tuple[Hit, ...]:
         """The best hits of `query`, best first; none where nothing fits."""
         asked = self.mended(read_query(query))
-        hits = [
-            Hit(self._entries[number].pack, self._entries[number].item, score)
-            for number, score, _ in self.candidates(asked, where)
-        ]
+        scores = {number: score(asked, found) for number, found in self.candidates(asked, where)}
+        if max(scores.values(), default=0.0) < (CUT if where == EVERYTHING else CUT_FILTERED):
+            return ()
+        hits = [self._hit(number, value) for number, value in scores.items()]
         hits.sort(key=lambda hit: (-hit.score, hit.item.id))
-        return tuple(hits[:limit])
+        return tuple(_once(hits))[:limit]
+
+    def _hit(self, number: int, score: float) -> Hit:
+        entry = self._entries[number]
+        return Hit(entry.pack, entry.item, score * (1 if entry.kind == "rule" else DOCUMENT))
 
     def _profile(self, number: int) -> Profile:
         if number not in self._profiles:
             self._profiles[number] = profile(self._entries[number].item)
         return self._profiles[number]
+
+
+def _once(hits: Iterable[Hit]) -> Iterator[Hit]:
+    """Each text once: some repositories hold a skill in two places."""
+    seen: set[str] = set()
+    for hit in hits:
+        text = hit.item.body if isinstance(hit.item, Rule) else hit.item.text
+        if not text or text not in seen:
+            seen.add(text)
+            yield hit
 
 
 def _columns(item: Rule | Document) -> Iterator[str]:

@@ -1,18 +1,20 @@
 """How well an item fits a query: what of each is found in the other. No I/O.
 
-A score of 1.0 or more is an answer; below it, nothing fits. The weights were fitted on the `tune`
-half of benchmarks/finding and nowhere else.
+The score is a probability, by weights that were fitted on the `tune` half of benchmarks/finding
+and nowhere else (logistic regression over pairs of query and candidate). Below CUT nothing fits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from packlore.model import Document, Rule
 from packlore.query import Query
 from packlore.synonyms import alike
 from packlore.terms import terms
+from packlore.topics import names
 
 Idf = Callable[[str], float]
 """How rare a term is in the packs; a term that is in none is the rarest."""
@@ -24,36 +26,72 @@ _LITERAL = 12
 """Characters of a symptom that must stand together in a query to be its message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+CUT = 0.2
+"""The score of the best hit below which the answer is that nothing fits."""
+CUT_FILTERED = 0.05
+"""The same where a filter narrows what is wanted: who names a category means something in it."""
+DOCUMENT = 0.6
+"""What a document's score is worth beside a rule's: rules are shorter and proven."""
+
+
+class Profile(NamedTuple):
     """What an item can be recognised by."""
 
     weights: dict[str, float]
     symptoms: tuple[tuple[str, ...], ...]
     literals: tuple[tuple[str, ...], ...]
     aliases: tuple[tuple[str, ...], ...]
-    wrong: frozenset[str]
-    right: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Each between 0 and 1."""
+class Evidence(NamedTuple):
+    """What speaks for an item, and what against it."""
 
+    dense: float
+    """Full-text score for a term asked."""
+    text: float
+    """Full-text score."""
     coverage: float
+    """How much of the query the item has, by rarity and field."""
     strong: float
+    """How much of it stands in title, tags, aliases and symptoms."""
     symptom: float
+    """How much of one symptom was asked, squared."""
     literal: float
+    """How much of one symptom's fixed parts stands in the query as it is."""
     alias: float
-    wrong: float
-    right: float
+    """How much of one alias was asked, squared."""
+    foreign: float
+    """Names in the query of technologies that the item does not know, at most three."""
+    whole: float
+    """1 where the item has every term of the query, as it does for one identifier."""
+
+
+class Weights(NamedTuple):
+    """A weight for each piece of evidence, and what is added to their sum."""
+
+    evidence: Evidence
+    bias: float
+
+
+WORDS = Weights(Evidence(1.15, 1.0, 1.84, 2.32, 0.66, 0.4, 1.88, -1.6, 1.5), -3.84)
+CODE = Weights(Evidence(0.75, 0.91, 0.45, 0.42, 0.13, 0.13, 0.99, -0.6, 1.5), -2.14)
+MESSAGE = Weights(Evidence(0.88, 0.93, 0.7, 0.91, 0.94, 0.49, 1.35, -0.6, 1.5), -2.81)
+
+
+def score(query: Query, found: Evidence) -> float:
+    """The probability that the item answers the query."""
+    weights = CODE if query.code else MESSAGE if query.message else WORDS
+    total = weights.bias
+    for weight, value in zip(weights.evidence, found, strict=True):
+        total += weight * value
+    return 1 / (1 + math.exp(-total))
 
 
 def profile(item: Rule | Document) -> Profile:
     """The profile of a rule or document."""
     rule = item if isinstance(item, Rule) else None
     symptoms = rule.symptoms if rule else ()
-    aliases = rule.aliases if rule else ()
+    aliases = (*rule.aliases, item.title) if rule else (item.title,)
     fields = (
         (_CODE, (fence.code for section in item.sections for fence in section.fences)),
         (_PROSE, (section.prose for section in item.sections)),
@@ -67,43 +105,41 @@ def profile(item: Rule | Document) -> Profile:
     for weight, texts in fields:
         for text in texts:
             weights.update(dict.fromkeys(terms(text), weight))
-    wrong, right = (_names(rule, correct=correct) for correct in (False, True))
     return Profile(
         weights=weights,
         symptoms=tuple(tuple(dict.fromkeys(terms(each))) for each in symptoms),
         literals=tuple(_literals(each) for each in symptoms),
         aliases=tuple(tuple(dict.fromkeys(terms(each))) for each in aliases),
-        wrong=wrong - right,
-        right=right - wrong,
     )
 
 
-def evidence(query: Query, known: Profile, idf: Idf) -> Evidence:
-    """What speaks for an item."""
-    total = found = strong = 0.0
+def evidence(query: Query, known: Profile, text: float, idf: Idf) -> Evidence:
+    """What speaks for an item that full-text search gave the score `text`."""
+    total = found = strong = had = 0.0
+    foreign = 0
     for term, weight in query.weights.items():
         rarity = weight * idf(term)
         matched = known.weights.get(term, 0.0)
-        if not matched and (others := alike(term)):
-            matched = _LIKE * max(known.weights.get(each, 0.0) for each in others)
+        if not matched:
+            foreign += term in names()
+            if others := alike(term):
+                matched = _LIKE * max(known.weights.get(each, 0.0) for each in others)
         total += rarity
+        had += rarity if matched else 0.0
         found += rarity * matched
         strong += rarity if matched > _HEADING else 0.0
     asked = query.weights
     return Evidence(
+        dense=text / 10 / math.sqrt(sum(asked.values()) + 1),
+        text=min(text / 40, 2.0),
         coverage=found / total if total else 0.0,
         strong=strong / total if total else 0.0,
-        symptom=max((_share(each, asked, idf) for each in known.symptoms), default=0.0),
+        symptom=max((_share(each, asked, idf) for each in known.symptoms), default=0.0) ** 2,
         literal=max((_said(each, query.text) for each in known.literals), default=0.0),
-        alias=max((_share(each, asked, idf) for each in known.aliases), default=0.0),
-        wrong=_share(known.wrong, asked, idf) if query.code else 0.0,
-        right=_share(known.right, asked, idf) if query.code else 0.0,
+        alias=max((_share(each, asked, idf) for each in known.aliases), default=0.0) ** 2,
+        foreign=min(foreign, 3),
+        whole=float(had == total),
     )
-
-
-def _names(rule: Rule | None, *, correct: bool) -> frozenset[str]:
-    example = rule.example(correct=correct) if rule else None
-    return frozenset(terms(example.fence.code)) if example else frozenset()
 
 
 def _share(wanted: Iterable[str], asked: dict[str, float], idf: Idf) -> float:

@@ -1,0 +1,308 @@
+"""Every program of examples/ is run as a process of its own, and does what its sentence says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, HTTPException
+
+from tests.blocks import python_blocks
+from tests.proofs.harness import ROOT
+from tests.services import Database, free_port, serving, serving_process
+
+EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("*.md"))}
+NAMES = {
+    "asyncio-examples",
+    "connection-pooling-examples",
+    "fastapi-lifespan",
+    "sqlalchemy-async-examples",
+}
+LIMIT = 60.0  # seconds for whatever must end
+TESTED: set[tuple[str, int]] = set()
+
+
+def shows(name: str, number: int) -> pytest.MarkDecorator:
+    """Give the test the path of a file that holds a block of an example, letter for letter."""
+    TESTED.add((name, number))
+    return pytest.mark.parametrize("program", [(name, number)], indirect=True)
+
+
+@pytest.fixture
+def program(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    name, number = request.param
+    block, _ = list(python_blocks(EXAMPLES[name]))[number]
+    path = tmp_path / "program.py"
+    path.write_text(block.code, "utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended."""
+
+    status: int
+    output: list[str]
+    errors: str
+
+
+def environment(database: Database) -> Mapping[str, str]:
+    # Unbuffered, so that a line is there when it is printed.
+    return {**os.environ, "DATABASE_URL": database.url(), "PYTHONUNBUFFERED": "1"}
+
+
+@asynccontextmanager
+async def started(program: Path, database: Database, *arguments: str | Path) -> AsyncIterator[Any]:
+    """Run it while the body runs; what is left of it is killed."""
+    pipe = asyncio.subprocess.PIPE
+    command = [sys.executable, "-W", "always::ResourceWarning", program, *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=pipe, stderr=pipe, env=environment(database), cwd=program.parent
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def ending(process: asyncio.subprocess.Process) -> Ended:
+    async with asyncio.timeout(LIMIT):
+        output, errors = await process.communicate()
+    assert process.returncode is not None
+    ended = Ended(process.returncode, output.decode().splitlines(), errors.decode())
+    assert "ResourceWarning" not in ended.errors
+    return ended
+
+
+async def run(program: Path, database: Database, *arguments: str | Path) -> Ended:
+    async with started(program, database, *arguments) as process:
+        ended = await ending(process)
+    await nobody_connected(database)
+    return ended
+
+
+async def nobody_connected(database: Database) -> None:
+    """Wait for the server to notice that the program is gone."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + LIMIT
+        while left := database.connections():
+            assert time.monotonic() < deadline, f"{left} connections are left"
+            time.sleep(0.05)
+
+    await asyncio.to_thread(wait)
+
+
+def test_every_block_has_a_test() -> None:
+    assert set(EXAMPLES) == NAMES
+    blocks = {name: len(list(python_blocks(path))) for name, path in EXAMPLES.items()}
+    assert {(name, number) for name in blocks for number in range(blocks[name])} == TESTED
+    assert all(2 <= count <= 3 for count in blocks.values())
+
+
+def test_a_sentence_with_rules_stands_before_each_block() -> None:
+    for path in EXAMPLES.values():
+        before = [part.rsplit("\n\n", 2)[-2] for part in path.read_text("utf-8").split("```python")]
+        for paragraph in before[:-1]:
+            assert re.search(r"program .*\. Rules: (`[a-z-]+`(, |\.$))+$", paragraph)
+
+
+def test_each_block_is_a_program() -> None:
+    end = '\n\n\nif __name__ == "__main__":\n    asyncio.run(main())\n'
+    for path in EXAMPLES.values():
+        for block, _ in python_blocks(path):
+            assert block.code.endswith(end)
+            assert not block.given
+
+
+@shows("asyncio-examples", 0)
+async def test_prices_that_came_are_kept(program: Path, database: Database) -> None:
+    ended = await run(program, database)
+    assert (ended.status, ended.errors) == (0, "")
+    missing, (best, failed) = ended.output[:2], ended.output[2:]
+    assert missing == ["no price from down: ConnectionError", "no price from slow: TimeoutError"]
+    assert best == "best price: 17.5"
+    assert failed.startswith("no best price: (ValueError(")
+
+
+@shows("asyncio-examples", 1)
+async def test_the_worker_puts_back_what_it_cannot_finish(
+    program: Path, database: Database
+) -> None:
+    async with started(program, database) as process:
+        seen: set[str] = set()
+        async with asyncio.timeout(LIMIT):
+            while not seen >= {"job 1 is done", "job 2 is failed", "job 4 is done"}:
+                line = await process.stdout.readline()
+                assert line, (await process.stderr.read()).decode()
+                seen.add(line.decode().strip())
+        leased = "SELECT id FROM jobs WHERE leased_until > now() + interval '1 hour'"
+        assert [row["id"] for row in await database.fetch(leased)] == [3]
+        process.send_signal(signal.SIGTERM)
+        ended = await ending(process)
+    assert ended.status == 0
+    assert ended.output == ["job 3 is open", "not every job ended in time", "stopped"]
+    assert ended.errors.count("ERROR:") == ended.errors.count("ERROR:root:job 2\n") == 1
+    rows = await database.fetch("SELECT id, state FROM jobs WHERE leased_until IS NULL ORDER BY id")
+    states = [(row["id"], row["state"]) for row in rows]
+    assert states == [(1, "done"), (2, "failed"), (3, "open"), (4, "done")]
+    await nobody_connected(database)
+
+
+def write_orders(path: Path, last: str = "") -> Path:
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    times = ((first + timedelta(minutes=number)).isoformat() for number in range(2500))
+    lines = [f"{number},{when}\n" for number, when in enumerate(times)]
+    path.write_text("".join(lines) + last, "utf-8")
+    return path
+
+
+@shows("sqlalchemy-async-examples", 0)
+async def test_orders_are_imported_in_chunks_or_not_at_all(
+    program: Path, database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "orders.csv"
+    count = "SELECT count(*) FROM orders"
+    faults = {
+        "2500,yesterday\n": "ValueError: Invalid isoformat string: 'yesterday'",
+        "2500,2026-01-01T12:00:00\n": "ValueError: no time zone: 2026-01-01T12:00:00",
+        "0,2026-01-01T12:00:00+00:00\n": "IntegrityError",
+    }
+    for last, error in faults.items():
+        ended = await run(program, database, write_orders(path, last))
+        assert ended.status == 1
+        assert ended.output[:2] == ["1000 rows", "2000 rows"]
+        assert "committed" not in ended.output
+        assert error in ended.errors
+        assert await database.fetchval(count) == 0
+    ended = await run(program, database, write_orders(path))
+    assert (ended.status, ended.errors) == (0, "")
+    assert ended.output == ["1000 rows", "2000 rows", "2500 rows", "committed"]
+    assert await database.fetchval(count) == 2500
+    last_one = await database.fetchval("SELECT ordered_at FROM orders WHERE number = 2499")
+    assert last_one == datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=2499)
+
+
+@shows("sqlalchemy-async-examples", 1)
+async def test_a_sale_is_whole_or_leaves_nothing(program: Path, database: Database) -> None:
+    ended = await run(program, database)
+    assert (ended.status, ended.errors) == (0, "")
+    assert ended.output == [
+        "['sold 2', 'sold 2', 'sold out: pot']",
+        "[['pot', 'cup'], ['pot', 'cup']]",
+    ]
+    assert await database.fetchval("SELECT count(*) FROM orders") == 2
+    assert await database.fetchval("SELECT count(*) FROM lines") == 4
+    stock = await database.fetch("SELECT sku, stock FROM products")
+    assert {row["sku"]: row["stock"] for row in stock} == {"cup": 7, "pot": 0}
+
+
+@shows("connection-pooling-examples", 0)
+async def test_the_metrics_show_the_queue_and_its_end(program: Path, database: Database) -> None:
+    ended = await run(program, database)
+    assert (ended.status, ended.errors) == (0, "")
+    waiting = [f"refused: 3 in use, {left} waiting" for left in reversed(range(9))]
+    assert ended.output[:9] == waiting
+    assert ended.output[9:11] == ["idle: 0 in use, 0 waiting", "answered: 3 of 12"]
+    assert "db_pool_wait_seconds_count 12.0" in ended.output
+    assert "db_pool_checked_out 0.0" in ended.output
+
+
+@shows("connection-pooling-examples", 1)
+async def test_charges_share_one_client_and_hold_no_connection(
+    program: Path, database: Database
+) -> None:
+    ended = await run(program, database)
+    assert (ended.status, ended.errors) == (0, "")
+    assert ended.output[0] == "order 3: HTTPStatusError"
+    match = re.fullmatch(r"7 charged over (\d) connections", ended.output[1])
+    assert match
+    assert 1 <= int(match[1]) <= 4
+    rows = await database.fetch("SELECT id FROM orders WHERE receipt = 'paid' ORDER BY id")
+    assert [row["id"] for row in rows] == [1, 2, 4, 5, 6, 7, 8]
+    assert await database.fetchval("SELECT count(*) FROM orders WHERE receipt IS NULL") == 1
+
+
+stock = FastAPI()
+
+
+@stock.get("/")
+async def answers() -> str:
+    return "up"
+
+
+@stock.get("/{sku}")
+async def in_stock(sku: int) -> int:
+    if sku == 9:
+        raise HTTPException(404)
+    return sku
+
+
+@shows("fastapi-lifespan", 0)
+async def test_the_service_commits_first_and_closes_in_reverse_order(
+    program: Path, database: Database
+) -> None:
+    command: list[str | Path] = ["/usr/bin/env", "PORT={port}", sys.executable, program]
+    async with serving(stock) as other:
+        settings = {"DATABASE_URL": database.url(), "STOCK_URL": other.url}
+        stack = ExitStack()
+        try:
+            context = serving_process(command, env=settings, cwd=program.parent, timeout=LIMIT)
+            service = await asyncio.to_thread(stack.enter_context, context)
+            async with httpx.AsyncClient(base_url=service.url, timeout=LIMIT) as client:
+                sold = await client.post("/orders/7")
+                skus = [row["sku"] for row in await database.fetch("SELECT sku FROM orders")]
+                missing = await client.post("/orders/9")
+            status = await asyncio.to_thread(service.terminate, LIMIT)
+            lines = service.output().splitlines()
+        finally:
+            await asyncio.to_thread(stack.close)
+    assert (sold.status_code, sold.json(), skus) == (201, 1, [7])
+    assert (missing.status_code, missing.json()) == (409, {"detail": "sold out"})
+    assert await database.fetchval("SELECT count(*) FROM orders") == 1
+    # uvicorn raises the signal again once it has shut down.
+    assert status == -signal.SIGTERM
+    assert [line for line in lines if line.startswith("closed")] == ["closed http", "closed engine"]
+    await nobody_connected(database)
+
+
+@shows("fastapi-lifespan", 0)
+async def test_the_service_closes_what_is_open_where_its_start_fails(
+    program: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", str(free_port()))
+    monkeypatch.setenv("STOCK_URL", f"http://127.0.0.1:{free_port()}")
+    ended = await run(program, database)
+    assert (ended.status, ended.output) == (3, ["closed http", "closed engine"])
+    assert "httpx.ConnectError" in ended.errors
+    monkeypatch.setenv("STOCK_URL", "nowhere")
+    ended = await run(program, database)
+    assert (ended.status, ended.output) == (1, [])
+    assert "stock_url\n  Input should be a valid URL" in ended.errors
+
+
+@shows("fastapi-lifespan", 1)
+async def test_the_stop_waits_for_the_receipts(program: Path, database: Database) -> None:
+    ended = await run(program, database)
+    assert ended.status == 0
+    orders = [f"order {number} 202" for number in (1, 2, 3)]
+    assert [line for line in ended.output if line.startswith("order")] == orders
+    receipts = [line for line in ended.output if line.startswith("receipt")]
+    assert receipts == ["receipt 1", "receipt 2"]
+    assert ended.output[-1] == "stopped"
+    assert ended.errors.startswith("ERROR:root:receipt 3 failed\nTraceback")
+    assert ended.errors.endswith("\nConnectionError\n")
