@@ -8,7 +8,7 @@ FOUND := $(shell for each in $(CANDIDATES); do \
 BIN := .venv/bin
 OLD := .venv-oldest/bin
 
-.PHONY: help run test lint format proofs proofs-oldest evidence build bench bench-finding clean
+.PHONY: help run test lint format proofs proofs-oldest evidence build bench bench-finding bench-load clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -48,6 +48,9 @@ bench: .venv/.test ## measure start, search, memory and growth
 
 bench-finding: .venv/.test ## measure how often the right rule comes first
 	@$(BIN)/python -m benchmarks.finding
+
+bench-load: .venv/.test ## measure requests a second over HTTP
+	@$(BIN)/python -m benchmarks.load
 
 clean: ## remove the environments and caches
 	rm -rf .venv .venv-oldest .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

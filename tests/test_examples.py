@@ -231,7 +231,8 @@ async def test_charges_share_one_client_and_hold_no_connection(
     assert ended.output[0] == "order 3: HTTPStatusError"
     match = re.fullmatch(r"7 charged over (\d) connections", ended.output[1])
     assert match
-    assert 1 <= int(match[1]) <= 4
+    # More at once than the database pool has connections: no charge held one meanwhile.
+    assert 2 < int(match[1]) <= 4
     rows = await database.fetch("SELECT id FROM orders WHERE receipt = 'paid' ORDER BY id")
     assert [row["id"] for row in rows] == [1, 2, 4, 5, 6, 7, 8]
     assert await database.fetchval("SELECT count(*) FROM orders WHERE receipt IS NULL") == 1

@@ -180,7 +180,7 @@ def _tool(name: str, tools: Tools, *, structured: bool) -> Tool:
         annotations=ToolAnnotations(read_only_hint=True),
         structured_output=False,
     )
-    tool.parameters = _without_titles(tool.parameters)
+    tool.parameters = _slim(tool.parameters)
     return tool
 
 
@@ -197,11 +197,16 @@ def _prompt(prompt: Callable[..., str]) -> Prompt:
     return Prompt.from_function(render)
 
 
-def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without the titles that pydantic adds: they repeat the names."""
+def _slim(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without the titles that pydantic adds, which repeat the names, and without
+    defaults that say nothing."""
+
+    def kept(key: str, value: object) -> bool:
+        return key != "title" and not (key == "default" and value in ("", False))
+
     slim = {key: value for key, value in schema.items() if key != "title"}
     slim["properties"] = {
-        name: {key: value for key, value in each.items() if key != "title"}
+        name: {key: value for key, value in each.items() if kept(key, value)}
         for name, each in schema.get("properties", {}).items()
     }
     return slim
