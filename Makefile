@@ -18,6 +18,7 @@ run: .venv/.run ## show the main job: a client asks the server for an error mess
 
 test: .venv/.test .venv-oldest/.test ## run all tests, against real servers of their own
 	@$(BIN)/python -m pytest
+	@$(OLD)/python -m pytest tests/proofs --environment oldest
 
 lint: .venv/.test ## check code and pack
 	@$(BIN)/ruff check .

@@ -74,6 +74,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--record", action="store_true", help="write down what the proofs observe")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--exchange` only what is given a block is of interest."""
+    if config.getoption("--exchange"):
+        blocks = {"incorrect", "correct"}
+        items[:] = [item for item in items if blocks & set(getattr(item, "fixturenames", ()))]
+
+
 OUTCOMES = pytest.StashKey[dict[str, dict[str, str]]]()
 
 

@@ -139,17 +139,24 @@ async def test_prices_that_came_are_kept(program: Path, database: Database) -> N
     assert failed.startswith("no best price: (ValueError(")
 
 
+async def works_on_job_3(process: asyncio.subprocess.Process) -> None:
+    """Wait until it has done all jobs but the endless one."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    seen: set[str] = set()
+    async with asyncio.timeout(LIMIT):
+        while not seen >= {"job 1 is done", "job 2 is failed", "job 4 is done"}:
+            line = await process.stdout.readline()
+            assert line, (await process.stderr.read()).decode()
+            seen.add(line.decode().strip())
+
+
 @shows("asyncio-examples", 1)
 async def test_the_worker_puts_back_what_it_cannot_finish(
     program: Path, database: Database
 ) -> None:
     async with started(program, database) as process:
-        seen: set[str] = set()
-        async with asyncio.timeout(LIMIT):
-            while not seen >= {"job 1 is done", "job 2 is failed", "job 4 is done"}:
-                line = await process.stdout.readline()
-                assert line, (await process.stderr.read()).decode()
-                seen.add(line.decode().strip())
+        await works_on_job_3(process)
         leased = "SELECT id FROM jobs WHERE leased_until > now() + interval '1 hour'"
         assert [row["id"] for row in await database.fetch(leased)] == [3]
         process.send_signal(signal.SIGTERM)
@@ -160,6 +167,41 @@ async def test_the_worker_puts_back_what_it_cannot_finish(
     rows = await database.fetch("SELECT id, state FROM jobs WHERE leased_until IS NULL ORDER BY id")
     states = [(row["id"], row["state"]) for row in rows]
     assert states == [(1, "done"), (2, "failed"), (3, "open"), (4, "done")]
+    await nobody_connected(database)
+
+
+SLOW_END = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(5); RETURN new; END $$;
+CREATE TRIGGER slow BEFORE UPDATE ON jobs FOR EACH ROW WHEN (new.state = 'done')
+    EXECUTE FUNCTION slow();
+INSERT INTO jobs VALUES (5, 0)
+"""
+
+
+@shows("asyncio-examples", 1)
+async def test_a_job_is_given_back_although_the_stop_comes_meanwhile(
+    program: Path, database: Database
+) -> None:
+    active = (
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state = 'active' AND query ~ $1"
+    )
+    async with started(program, database) as process:
+        await works_on_job_3(process)
+        await database.execute(SLOW_END)
+        ending_now: list[Any] = []
+        async with asyncio.timeout(LIMIT):
+            while not ending_now:
+                await asyncio.sleep(0.05)
+                ending_now = await database.fetch(active, "^UPDATE jobs SET state")
+        process.send_signal(signal.SIGTERM)  # the grace of two seconds ends before the UPDATE
+        ended = await ending(process)
+    assert ended.status == 0
+    last = ["job 3 is open", "job 5 is done", "not every job ended in time", "stopped"]
+    assert ended.output == last
+    state = await database.fetch("SELECT state, leased_until FROM jobs WHERE id = 5")
+    assert [tuple(row) for row in state] == [("done", None)]
     await nobody_connected(database)
 
 

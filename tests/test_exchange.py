@@ -12,6 +12,7 @@ import pytest
 
 from tests.proofs.harness import ROOT
 
+pytestmark = pytest.mark.timeout(1800)  # the first test runs all proofs
 PROOFS = sorted((ROOT / "tests" / "proofs").glob("test_*.py"))
 
 
