@@ -15,7 +15,7 @@ PACKAGE = ROOT / "server" / "packlore"
 # Each module may import those of the rows above it.
 LAYERS = (
     ("errors", "model", "terms"),
-    ("parse", "locate", "spelling", "synonyms", "topics"),
+    ("parse", "locate", "smells", "spelling", "synonyms", "topics"),
     ("assemble", "query"),
     ("rank",),
     ("read",),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from packlore.smells import smells
 from packlore.synonyms import translate
 from packlore.terms import is_han, terms
 
@@ -76,6 +77,8 @@ def _weighed(text: str, *, code: bool, messages: list[str]) -> Iterator[tuple[st
     if code:
         for match in _COMMENT.finditer(text):  # people say in comments what they ask
             yield from ((term, 1.0) for term in terms(match[1] or match[2]))
+        for said in smells(text):
+            yield from ((term, 1.0) for term in terms(said))
         yield from ((term, 0.7) for term in terms(_COMMENT.sub(" ", text)))
     elif messages:
         for message in messages:

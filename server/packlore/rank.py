@@ -73,9 +73,9 @@ class Weights(NamedTuple):
     bias: float
 
 
-WORDS = Weights(Evidence(1.15, 1.0, 1.84, 2.32, 0.66, 0.4, 1.88, -1.6, 1.5), -3.84)
-CODE = Weights(Evidence(0.75, 0.91, 0.45, 0.42, 0.13, 0.13, 0.99, -0.6, 1.5), -2.14)
-MESSAGE = Weights(Evidence(0.88, 0.93, 0.7, 0.91, 0.94, 0.49, 1.35, -0.6, 1.5), -2.81)
+WORDS = Weights(Evidence(1.35, 1.13, 1.81, 2.68, 0.91, 0.29, 2.37, -2.00, 1.50), -4.39)
+CODE = Weights(Evidence(0.76, 1.07, 0.60, 0.53, 0.16, 0.12, 1.88, -0.80, 1.50), -2.87)
+MESSAGE = Weights(Evidence(0.98, 0.95, 1.12, 1.44, 1.07, 0.45, 1.70, -0.80, 1.50), -3.71)
 
 
 def score(query: Query, found: Evidence) -> float:
