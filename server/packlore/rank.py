@@ -30,7 +30,7 @@ CUT = 0.2
 """The score of the best hit below which the answer is that nothing fits."""
 CUT_FILTERED = 0.05
 """The same where a filter narrows what is wanted: who names a category means something in it."""
-DOCUMENT = 0.6
+DOCUMENT = 0.25
 """What a document's score is worth beside a rule's: rules are shorter and proven."""
 
 
@@ -84,7 +84,8 @@ def score(query: Query, found: Evidence) -> float:
     total = weights.bias
     for weight, value in zip(weights.evidence, found, strict=True):
         total += weight * value
-    return 1 / (1 + math.exp(-total))
+    probability = 1 / (1 + math.exp(-total))
+    return max(probability, CUT) if found.whole else probability
 
 
 def profile(item: Rule | Document) -> Profile:
