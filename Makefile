@@ -8,7 +8,7 @@ FOUND := $(shell for each in $(CANDIDATES); do \
 BIN := .venv/bin
 OLD := .venv-oldest/bin
 
-.PHONY: help run test lint format proofs proofs-oldest evidence build bench bench-finding bench-load clean
+.PHONY: help run test test-clients lint format proofs proofs-oldest evidence build bench bench-finding bench-load clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -19,6 +19,9 @@ run: .venv/.run ## show the main job: a client asks the server for an error mess
 test: .venv/.test .venv-oldest/.test ## run all tests, against real servers of their own
 	@$(BIN)/python -m pytest
 	@$(OLD)/python -m pytest tests/proofs --environment oldest
+
+test-clients: .venv/.test ## run the tests with all real clients, the large ones too
+	@$(BIN)/python -m pytest tests/clients -m "more or not more"
 
 lint: .venv/.test ## check code and pack
 	@$(BIN)/ruff check .

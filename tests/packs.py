@@ -117,7 +117,7 @@ def write(folder: Path, files: dict[str, str | bytes]) -> Path:
     return folder
 
 
-def own(folder: Path, name: str = "own", **more: str | bytes | Any) -> Path:
+def own(folder: Path, name: Any = "own", **more: Any) -> Path:
     """A clean pack of one rule in our form; `more` are further files, `/` written as `__`."""
     return write(
         folder,

@@ -69,7 +69,11 @@ def test_of_two_installations_at_once_both_succeed(
     launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(2, timeout=20)
-    monkeypatch.setattr(launch, "_install", lambda _: together.wait())  # noqa: PLW0108 it takes another argument
+
+    def install(_: Path) -> None:
+        together.wait()
+
+    monkeypatch.setattr(launch, "_install", install)
     threads = [threading.Thread(target=launch.build, args=(tmp_path,)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -107,7 +111,7 @@ def test_an_installation_outlives_the_client_that_gave_up(tmp_path: Path) -> Non
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: (tmp_path / "started").exists())
+    until((tmp_path / "started").exists)
     launcher.kill()
     out, _ = launcher.communicate()
     assert out == b""
