@@ -15,7 +15,8 @@ from tests.clients.tools import Person
 def ask(person: Person, method: str, *more: str, era: str = "modern") -> Any:
     command = ["mcp-inspector", "--cli", sys.executable, "-m", "packlore", "serve"]
     options = ["--protocol-era", era, "--method", method, *more, "--format", "json", "-q"]
-    return json.loads(person.run(*command, *options).stdout)
+    answer = json.loads(person.run(*command, *options).stdout)
+    return answer.get("result", answer)
 
 
 @pytest.fixture
