@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -81,6 +82,7 @@ class Index:
         self._profiles: dict[int, Profile] = {}
         self._lock = threading.Lock()
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, self._db.close)  # a watched pack leaves an index behind per change
         columns = ", ".join(WEIGHTS)
         self._db.execute(
             f"CREATE VIRTUAL TABLE fts USING fts5({columns}, content='', "
