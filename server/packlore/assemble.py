@@ -31,6 +31,7 @@ _KINDS: Mapping[str, Kind] = {
     "checklists": "checklist",
     "assets": "asset",
 }
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.*)$", re.MULTILINE)
 _SECTION = re.compile(
     r"^(?:\d+\.\s*)?(?P<title>.+?)\s*\((?P<id>[a-z0-9][a-z0-9_-]*)(?P<inside>[^)]*)\)(?P<rest>.*)$"
 )
@@ -118,8 +119,7 @@ def _rule(
 
     if not fields and not parsed.problems:
         odd("frontmatter-missing", "no frontmatter: title, impact and category are guessed")
-    heading = next((each.title for each in parsed.sections if each.title), "")
-    title = _string(fields.get("title")) or heading or stem.replace("-", " ")
+    title = _string(fields.get("title")) or _heading(parsed) or stem.replace("-", " ")
     category = _string(fields.get("category")) or _prefix(stem, categories)
     if fields and categories and category not in categories:
         odd("category-unknown", f"category {category!r} is not one of {', '.join(categories)}")
@@ -148,29 +148,32 @@ def _rule(
         related=strings(fields.get("related")),
         body=parsed.body.strip("\n") + "\n",
         body_line=_first_line(parsed),
-        sections=parsed.sections,
-        examples=parsed.examples,
+        structure=parsed,
         frontmatter=fields,
     )
 
 
 def _document(path: str, parsed: Parsed | None, text: str) -> Document:
     fields = parsed.frontmatter if parsed else {}
-    heading = next((each.title for each in parsed.sections if each.title), "") if parsed else ""
     kind = _KINDS[PurePosixPath(path).parts[0]]
-    title = _string(fields.get("title")) or heading or PurePosixPath(path).name
+    stated = fields.get("name") if kind == "skill" else fields.get("title")
+    title = _string(stated) or (_heading(parsed) if parsed else "") or PurePosixPath(path).name
     return Document(
         id=path,
         path=path,
         kind=kind,
-        title=_string(fields.get("name")) or title if kind == "skill" else title,
+        title=title,
         category=_string(fields.get("category")),
         tags=strings(fields.get("tags")),
         rules=strings(fields.get("rules")),
         text=parsed.body.strip("\n") + "\n" if parsed else text,
         line=_first_line(parsed) if parsed else 1,
-        sections=parsed.sections if parsed else (),
+        structure=parsed,
     )
+
+
+def _heading(parsed: Parsed) -> str:
+    return next((each.title for each in parsed.sections if each.title), "")
 
 
 def _first_line(parsed: Parsed) -> int:
@@ -197,15 +200,15 @@ def _categories(parsed: Mapping[str, Parsed]) -> dict[str, Category]:
     """The categories of _sections.md: headings such as `1. Asyncio (asyncio)`."""
     found: dict[str, Category] = {}
     for path in ("rules/_sections.md", "references/_sections.md"):
-        for section in parsed[path].sections if path in parsed else ():
-            match = _SECTION.match(section.title)
+        # By lines, not by blocks: this file is read at every start, and holds no code.
+        _, *parts = _HEADING.split(parsed[path].body) if path in parsed else [""]
+        for title, prose in zip(parts[::2], parts[1::2], strict=True):
+            match = _SECTION.match(title.strip())
             if not match or match["id"] in found:
                 continue
-            fields = {
-                each["name"].lower(): each["value"] for each in _FIELD.finditer(section.prose)
-            }
+            fields = {each["name"].lower(): each["value"] for each in _FIELD.finditer(prose)}
             stated = fields.get("impact", "") + match["inside"] + match["rest"]
-            paragraph = section.prose.split("\n\n")[0].split("\n- ")[0]
+            paragraph = prose.strip().split("\n\n")[0].split("\n- ")[0]
             found[match["id"]] = Category(
                 id=match["id"],
                 title=match["title"],

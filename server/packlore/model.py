@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, Protocol
 
 
 class Impact(IntEnum):
@@ -94,6 +94,17 @@ class Section:
     fences: tuple[Fence, ...]
 
 
+class Structure(Protocol):
+    """What a body is made of. Found when it is first asked for: a server lists its tools without
+    having parsed any Markdown."""
+
+    @property
+    def sections(self) -> tuple[Section, ...]: ...
+
+    @property
+    def examples(self) -> tuple[Example, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One problem and its cure. `id` is unique in its pack; `body` is the Markdown after the
@@ -113,9 +124,18 @@ class Rule:
     related: tuple[str, ...]
     body: str
     body_line: int
-    sections: tuple[Section, ...]
-    examples: tuple[Example, ...]
+    structure: Structure
     frontmatter: Mapping[str, object]
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The headings of the body and what stands below each."""
+        return self.structure.sections
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The fences that are labelled as wrong or right."""
+        return self.structure.examples
 
     @property
     def cost(self) -> int:
@@ -141,7 +161,12 @@ class Document:
     rules: tuple[str, ...]
     text: str
     line: int
-    sections: tuple[Section, ...]
+    structure: Structure | None
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The headings of a Markdown file and what stands below each; none of other files."""
+        return self.structure.sections if self.structure else ()
 
     @property
     def cost(self) -> int:

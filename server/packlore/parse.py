@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -27,16 +27,28 @@ _LABEL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parsed:
     """One Markdown file: what its frontmatter says, and its body from `body_line` on."""
 
     frontmatter: Mapping[str, object]
     body: str
     body_line: int
-    sections: tuple[Section, ...]
-    examples: tuple[Example, ...]
     problems: tuple[Problem, ...]
+
+    @cached_property
+    def _blocks(self) -> tuple[tuple[Section, ...], tuple[Example, ...]]:
+        return _blocks(self.body, self.body_line)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The headings of the body and what stands below each."""
+        return self._blocks[0]
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The fences that are labelled as wrong or right."""
+        return self._blocks[1]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -67,8 +79,7 @@ def parse(text: str, path: str) -> Parsed:
     else:
         frontmatter, problem = _load(header, path)
         problems += [problem] if problem else []
-    sections, examples = _blocks(body, body_line)
-    return Parsed(frontmatter, body, body_line, sections, examples, tuple(problems))
+    return Parsed(frontmatter, body, body_line, tuple(problems))
 
 
 def _split(text: str) -> tuple[str | None, str, int]:
