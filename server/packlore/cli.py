@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(encoding="utf-8")  # answers hold more than a code page can
     parser = _parser()
     arguments = parser.parse_args(argv)
+    if arguments.version:
+        print(_version())
+        return 0
     if not arguments.command:
         parser.print_help()
         return 2
@@ -50,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="store_true", help="show the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def add(
