@@ -28,7 +28,7 @@ LAYERS = (
     ("run",),
     ("cli",),
 )
-WITH_MCP = {"skills", "server", "http"}
+WITH_MCP = {"skills", "server"}
 
 
 def imports(path: Path) -> set[str]:

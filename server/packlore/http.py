@@ -47,18 +47,12 @@ def guard(
 ) -> App:
     """The server's application inside the token, the limits and the log. Without `sessions` any
     worker can answer any request."""
-    from mcp.server.transport_security import TransportSecuritySettings
-
     local = [f"{each}{port}" for each in ("127.0.0.1", "localhost", "[::1]") for port in ("", ":*")]
-    security = TransportSecuritySettings(
-        allowed_hosts=[*hosts, *(local if host in LOOPBACK else ())],
-        allowed_origins=[*origins, *(f"http://{each}" for each in local if host in LOOPBACK)],
-    )
-    app = server.streamable_http_app(
-        stateless_http=not sessions,
-        json_response=not sessions,
-        transport_security=security,
-        max_request_body_size=Limits.body,
+    app = server.http_app(
+        hosts=[*hosts, *(local if host in LOOPBACK else ())],
+        origins=[*origins, *(f"http://{each}" for each in local if host in LOOPBACK)],
+        body=Limits.body,
+        sessions=sessions,
     )
     inner = app.router.lifespan_context
 

@@ -15,6 +15,7 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
@@ -25,6 +26,7 @@ from mcp_types import (
     ToolAnnotations,
 )
 from pydantic import ValidationError
+from starlette.applications import Starlette
 
 from packlore.errors import PackError
 from packlore.library import Library
@@ -95,6 +97,19 @@ class PackServer(MCPServer[Any]):
         self._tools.library = self._prompts.library = self._library = library
         self._skills.load(library)
         self._resources = resources(library)
+
+    def http_app(
+        self, *, hosts: list[str], origins: list[str], body: int, sessions: bool
+    ) -> Starlette:
+        """The application for streamable HTTP at /mcp, for requests with one of these Host and
+        Origin headers and at most `body` bytes."""
+        security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
+        return self.streamable_http_app(
+            stateless_http=not sessions,
+            json_response=not sessions,
+            transport_security=security,
+            max_request_body_size=body,
+        )
 
     async def list_resources(self) -> list[Resource]:
         """Every file of every pack."""
