@@ -30,7 +30,7 @@ CANDIDATES = 20
 """Items that full-text search hands to the ranking."""
 MAX_ASKED = 24
 """Terms of a query that full-text search is asked for, the rarest first."""
-MIN_ASKED = 2
+MIN_ASKED = 1
 """Terms that are asked for whatever they cost."""
 MAX_MATCHES = 2_500
 """Items that the terms may match in all: what bounds a search of a large pack."""
