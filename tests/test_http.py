@@ -15,7 +15,7 @@ import httpx
 import pytest
 from mcp import Client
 
-from packlore.http import Limits
+from packlore.http import Limits, _bound
 from packlore.run import TOKEN
 from tests.packs import own, rule, write
 from tests.services import Program, serving_process
@@ -159,3 +159,25 @@ async def test_a_changed_rule_is_served_and_a_broken_edit_is_not(tmp_path: Path)
         write(folder, {"rules/asyncio-timeout.md": rule("Bound every call")})
         await eventually(program, "read again: 1 rules")
         assert "Bound every call" in await show(program)
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_request_is_bounded_until_its_answer_starts(
+    monkeypatch: pytest.MonkeyPatch, started: bool
+) -> None:
+    import asyncio
+
+    monkeypatch.setattr(Limits, "seconds", 0.05)
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.5)
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("status"))
+
+    await _bound(app)({"type": "http"}, None, send)  # type: ignore[arg-type]
+    assert sent[0] == (200 if started else 408)
+    assert len(sent) == (1 if started else 2)

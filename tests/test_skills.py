@@ -165,3 +165,9 @@ async def test_older_clients_do_not_see_the_methods(tmp_path: Path) -> None:
         with pytest.raises(MCPError) as refused:
             await ask(client, "skills/list")
     assert refused.value.error.code == -32601
+
+
+async def test_a_pack_that_is_watched_is_not_to_be_kept(tmp_path: Path) -> None:
+    async with Client(PackServer(Library.open([own(tmp_path)]), watched=True)) as client:
+        assert (await ask(client, "skills/list"))["ttlMs"] == 0
+        assert (await client.list_tools()).ttl_ms == 0

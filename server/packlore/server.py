@@ -70,9 +70,9 @@ class PackServer(MCPServer[Any]):
         self, library: Library, *, structured: bool = False, watched: bool = False
     ) -> None:
         self._tools, self._prompts = Tools(library), Prompts(library)
-        self._skills = SkillsExtension(library)
-        self._bus = InMemorySubscriptionBus()
         hint = _WATCHED_HINT if watched else _HINT
+        self._skills = SkillsExtension(hint.ttl_ms)
+        self._bus = InMemorySubscriptionBus()
         super().__init__(
             name="packlore",
             version=next(iter(library.packs.values())).version,

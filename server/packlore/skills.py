@@ -28,8 +28,6 @@ PAGE = 50
 MAX_ENTRIES = 512
 MAX_BYTES = 16_777_216
 """The specification's limits for a listed skill; a larger one says "dynamic"."""
-CACHE = {"ttlMs": 3_600_000, "cacheScope": "public"}
-"""A snapshot changes only where someone edits the pack: an hour, for everyone."""
 
 _Context = ServerRequestContext[Any, Any]
 
@@ -51,8 +49,9 @@ class SkillsExtension(Extension):
 
     identifier = IDENTIFIER
 
-    def __init__(self, library: Library) -> None:
-        self.load(library)
+    def __init__(self, ttl_ms: int) -> None:
+        """Serves nothing until `load`; `ttl_ms` is how long a client may keep an answer."""
+        self._cache = {"ttlMs": ttl_ms, "cacheScope": "public"}
 
     def load(self, library: Library) -> None:
         """Serve another snapshot from now on."""
@@ -79,7 +78,7 @@ class SkillsExtension(Extension):
     async def list(self, _: _Context, params: PaginatedRequestParams) -> dict[str, Any]:
         """A page of all skills."""
         page, following = _page(list(self._entries.values()), params.cursor)
-        return {"resultType": "complete", "skills": page, **following, **CACHE}
+        return {"resultType": "complete", "skills": page, **following, **self._cache}
 
     async def get(self, _: _Context, params: UriParams) -> dict[str, Any]:
         """One skill by the URI of its SKILL.md."""
@@ -89,7 +88,7 @@ class SkillsExtension(Extension):
                 code=INVALID_PARAMS,
                 message=f"unknown skill {_shown(params.uri)}: skills/list names them",
             )
-        return {"resultType": "complete", "skill": entry, **CACHE}
+        return {"resultType": "complete", "skill": entry, **self._cache}
 
     async def directory(self, _: _Context, params: DirectoryParams) -> dict[str, Any]:
         """The direct children of a directory."""
