@@ -7,6 +7,7 @@ FOUND := $(shell for each in $(CANDIDATES); do \
 	&& echo "$$each" && break; done)
 BIN := .venv/bin
 OLD := .venv-oldest/bin
+ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
 .PHONY: help run test test-clients lint format proofs proofs-oldest evidence build bench bench-finding bench-load clean
 
@@ -28,7 +29,7 @@ lint: .venv/.test ## check code and pack
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/packlore lint --pack .
-	@$(BIN)/packlore build --check --pack .
+	@$(BIN)/packlore build --check --pack . $(ASKED)
 
 format: .venv/.test ## format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
@@ -45,7 +46,7 @@ evidence: .venv/.test .venv-oldest/.test ## run the proofs on both and write ref
 	@$(BIN)/python -m tests.proofs.evidence
 
 build: .venv/.run ## write what derives from the pack
-	@$(BIN)/packlore build --pack .
+	@$(BIN)/packlore build --pack . $(ASKED)
 
 bench: .venv/.test ## measure start, search, memory and growth
 	@$(BIN)/python -m benchmarks.speed

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from packlore.build import build, derived
+from benchmarks.finding.queries import ASKED, PHRASES
+from packlore.build import MANIFESTS, build, derived
 from packlore.lint import lint
 from packlore.model import Rule
 from packlore.read import read
@@ -49,7 +50,7 @@ def test_the_table_of_the_skill_counts_the_rules() -> None:
 
 
 def test_what_derives_is_fresh() -> None:
-    assert build(ROOT, check=True) == []
+    assert build(ROOT, check=True, asked=(ASKED, PHRASES)) == []
 
 
 def test_metadata_counts_what_there_is() -> None:
@@ -73,7 +74,10 @@ def test_a_stale_file_is_named_and_written(tmp_path: Path) -> None:
 
 
 def test_every_manifest_has_the_version_of_the_skill() -> None:
-    for path in (*ROOT.glob(".*-plugin/*.json"), ROOT / "metadata.json"):
+    manifests = {path.relative_to(ROOT).as_posix(): path for path in ROOT.glob(".*-plugin/*.json")}
+    manifests["gemini-extension.json"] = ROOT / "gemini-extension.json"
+    assert set(manifests) == set(MANIFESTS)
+    for path in (*manifests.values(), ROOT / "metadata.json"):
         assert set(re.findall(r'"version": "([^"]+)"', path.read_text())) == {PACK.version}
 
 

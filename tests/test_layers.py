@@ -15,13 +15,12 @@ PACKAGE = ROOT / "server" / "packlore"
 # Each module may import those of the rows above it.
 LAYERS = (
     ("errors", "model", "terms"),
-    ("parse", "locate", "smells", "spelling", "synonyms", "topics"),
+    ("parse", "locate", "smells", "spelling", "fields", "filter"),
     ("assemble", "query"),
-    ("rank",),
-    ("read",),
+    ("read", "rank", "vocabulary"),
     ("lint", "index"),
     ("library",),
-    ("render",),
+    ("render", "arguments"),
     ("tools", "skills", "build"),
     ("server",),
     ("http", "watch"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from packlore import render
-from packlore.index import Entry
+from packlore.filter import Entry
 from packlore.library import Library
 from packlore.model import Rule, tokens
 from tests.packs import FOREIGN_RULE, own, rule
@@ -41,7 +41,7 @@ def test_brief_of_bold_labels_drops_the_wrong_block_and_its_label(tmp_path: Path
 
 def test_a_hit_is_brief_and_the_others_are_one_line(tmp_path: Path) -> None:
     library = open_pack(tmp_path, **{"rules__asyncio-other.md": rule("Bound the other call")})
-    text = render.hits(library, library.search("bound call"))
+    text = render.hits(library, "bound call", library.search("bound call"))
     assert text.count("```python") == 1
     head, others = text.split("\nAlso:\n")
     assert head.startswith("asyncio-")
@@ -49,8 +49,13 @@ def test_a_hit_is_brief_and_the_others_are_one_line(tmp_path: Path) -> None:
     assert all(" tokens): " in line for line in others.strip().splitlines())
 
 
-def test_nothing_found_names_the_categories(tmp_path: Path) -> None:
-    assert "asyncio" in render.hits(open_pack(tmp_path), ())
+def test_where_nothing_fits_one_line_names_the_categories_and_the_nearest(tmp_path: Path) -> None:
+    library = open_pack(tmp_path, **{"rules__asyncio-other.md": rule("Water the garden")})
+    assert render.hits(library, "bounds of my garden", ()) == (
+        "Nothing fits. The rules here are about: asyncio."
+        " Nearest: asyncio-other (Water the garden).\n"
+    )
+    assert render.hits(library, "xyzzy", ()) == "Nothing fits. The rules here are about: asyncio.\n"
 
 
 def test_a_cut_text_is_within_its_limit_and_says_what_is_missing() -> None:
@@ -92,7 +97,7 @@ def test_a_large_library_is_listed_by_category(tmp_path: Path) -> None:
 def test_rows_for_programs_say_what_the_text_says(tmp_path: Path) -> None:
     library = open_pack(tmp_path)
     found = library.search("bound call")
-    text = render.hits(library, found)
+    text = render.hits(library, "bound call", found)
     for row in render.hit_rows(library, found):
         assert row["id"] in text
         assert str(row["tokens"]) in text

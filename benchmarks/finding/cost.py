@@ -26,7 +26,7 @@ class Path:
 def path(library: Library, query: Query) -> Path:
     """One search; a second call reads the right rule where it came, but not first."""
     hits = library.search(query.text)
-    spent = tokens(render.hits(library, hits))
+    spent = tokens(render.hits(library, query.text, hits))
     ids = [hit.item.id for hit in hits]
     if not set(ids) & set(query.rules):
         return Path(1, spent, found=False)

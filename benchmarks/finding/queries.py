@@ -9,6 +9,10 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 HALVES = ("tune", "report")
+ASKED = FOLDER / "asked.json"
+"""What the pack's vocabulary is counted from, and the weights are fitted to."""
+PHRASES = FOLDER / "phrases.json"
+"""Short names for each rule, counted as well."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """`python -m packlore` is the `packlore` command."""
 
-from packlore.cli import main
+from packlore.cli import command
 
-raise SystemExit(main())
+command()

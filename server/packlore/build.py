@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from packlore import vocabulary
 from packlore.errors import PackError
 from packlore.model import Pack
 from packlore.read import read
@@ -16,18 +17,24 @@ _LIST = re.compile(r"(<!-- rules: [^>]*-->\n).*?(<!-- /rules -->)", re.DOTALL)
 MANIFESTS = (
     ".claude-plugin/plugin.json",
     ".claude-plugin/marketplace.json",
+    ".codex-plugin/plugin.json",
     ".cursor-plugin/plugin.json",
+    "gemini-extension.json",
 )
 
 
-def build(folder: Path, *, check: bool = False) -> list[str]:
-    """Write what derives from the pack in `folder`; with `check` nothing. Answers with the paths
-    that were stale, relative to `folder`."""
+def build(folder: Path, *, check: bool = False, asked: Sequence[Path] = ()) -> list[str]:
+    """Write what derives from the pack in `folder`, its vocabulary too where there is a file of
+    queries that were `asked`; with `check` nothing. Answers with the paths that were stale,
+    relative to `folder`."""
     packs = read(folder)
     if len(packs) != 1 or not packs[0].version:
         raise PackError(f"{folder} is not one pack with a version in its SKILL.md")
+    files = list(derived(packs[0], folder))
+    if asked:
+        files.append((vocabulary.FILE, _vocabulary(packs[0], asked)))
     stale = []
-    for name, text in derived(packs[0], folder):
+    for name, text in files:
         path = folder / name
         if not path.is_file() or path.read_bytes() != text.encode():
             stale.append(name)
@@ -47,6 +54,21 @@ def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str]]:
         if path.is_file():
             text = path.read_bytes().decode()
             yield name, re.sub(r'("version":\s*")[^"]*(")', rf"\g<1>{pack.version}\g<2>", text)
+
+
+def _vocabulary(pack: Pack, asked: Iterable[Path]) -> str:
+    """What the queries tell. PackError where a file cannot be read, or asks for no rule."""
+    rows: list[vocabulary.Asked] = []
+    for path in asked:
+        try:
+            rows += vocabulary.read_asked(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise PackError(f"{path}: {error}") from error
+    known = {rule.id for rule in pack.rules}
+    for row in rows:
+        if gone := sorted(set(row.rules) - known):
+            raise PackError(f"the query {row.query[:60]!r} asks for {gone[0]!r}, which is no rule")
+    return vocabulary.encode(vocabulary.count(pack.rules, rows))
 
 
 def rule_list(pack: Pack) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO
 
+from packlore.arguments import parser
 from packlore.errors import PackError
-from packlore.library import MAX_LIMIT, Library
-from packlore.locate import VARIABLE, locate
-
-EPILOG = f"""\
-Without --pack, {VARIABLE} names the folders (separated as in PATH); without it, the pack that
-comes with this package is meant. Exit codes: 0 done, 1 problems found, 2 a wrong call.
-With `serve --http`, PACKLORE_TOKEN is the bearer token that clients must send."""
+from packlore.library import Library
+from packlore.locate import locate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,16 +22,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8")  # answers hold more than a code page can
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    known = parser()
+    arguments = known.parse_args(argv)
     if arguments.version:
         print(_version())
         return 0
     if not arguments.command:
-        parser.print_help()
+        known.print_help()
         return 2
     try:
-        code: int = arguments.run(arguments)
+        code = COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
     except PackError as error:
         print(f"packlore: {error}", file=sys.stderr)
@@ -46,92 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="packlore",
-        description="Find and serve proven rules for coding agents.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="store_true", help="show the version and leave")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    def add(
-        name: str, run: Callable[[argparse.Namespace], int], text: str, example: str
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.add_argument(
-            "--pack", action="append", default=[], metavar="DIR", help="a pack; may be repeated"
-        )
-        command.set_defaults(run=run)
-        return command
-
-    command = add(
-        "search",
-        search,
-        "find rules by an error message, code, a task or words",
-        'packlore search "greenlet_spawn has not been called"',
-    )
-    command.add_argument("query", nargs="*", help="what you have; - reads it from standard input")
-    command.add_argument("--category", default="", help="only rules of this category")
-    command.add_argument("--min-impact", default="", help="LOW to CRITICAL: the lowest wanted")
-    command.add_argument("--tag", default="", help="only what has this tag")
-    command.add_argument("--kind", default="", help="rule, reference, example, checklist or asset")
-    command.add_argument("--limit", type=int, default=5, help=f"hits, 1 to {MAX_LIMIT} (5)")
-    command.add_argument("--json", action="store_true", help="for programs")
-    command.add_argument(
-        "--stdin", action="store_true", help="with --json: one query a line, one answer a line"
-    )
-    command = add("show", show, "print rules and documents", "packlore show asyncio-cancellation")
-    command.add_argument("ids", nargs="+", metavar="ID", help="an id or a path in the pack")
-    command.add_argument("--brief", action="store_true", help="without the wrong example and links")
-    command.add_argument("--json", action="store_true", help="for programs")
-    command = add("list", list_all, "list categories, rules and documents", "packlore list asyncio")
-    command.add_argument("category", nargs="?", default="", help="only this category")
-    command.add_argument("--json", action="store_true", help="for programs")
-    command = add("lint", lint, "check a pack; exit 1 where it has errors", "packlore lint .")
-    command.add_argument("path", nargs="?", default="", help="the pack's folder")
-    command.add_argument("--json", action="store_true", help="for programs")
-    command = add("build", build, "write the files that derive from a pack", "packlore build")
-    command.add_argument("--check", action="store_true", help="only say which are stale; exit 1")
-    command = add("serve", serve, "serve packs over MCP", "packlore serve --pack ./my-pack")
-    command.add_argument("--http", action="store_true", help="streamable HTTP in place of stdio")
-    command.add_argument("--host", default="127.0.0.1", help="with --http (127.0.0.1)")
-    command.add_argument("--port", type=int, default=8765, help="with --http (8765)")
-    command.add_argument(
-        "--allowed-host",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="with --http: a Host header that is served, as in mcp.example.com or 10.0.0.7:8765; "
-        "may be repeated; needed where --host is not this machine alone",
-    )
-    command.add_argument(
-        "--allowed-origin",
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="with --http: an Origin header that is served; may be repeated",
-    )
-    command.add_argument(
-        "--sessions", action="store_true", help="with --http: keep sessions of older clients"
-    )
-    command.add_argument("--workers", type=int, default=1, help="with --http: processes (1)")
-    command.add_argument(
-        "--watch", action="store_true", help="read a changed file again; for people who write rules"
-    )
-    command.add_argument(
-        "--structured",
-        action="store_true",
-        help="send data as structured content, for hosts that show a model both it and the text",
-    )
-    return parser
+def command() -> NoReturn:
+    """The `packlore` of the command line. A process that answers one question ends when it has
+    said its answer: collecting garbage and taking everything apart would be a sixth of its time."""
+    serves = "serve" in sys.argv[1:2]
+    if not serves:
+        gc.disable()
+    code = main()
+    if serves:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def search(arguments: argparse.Namespace) -> int:
@@ -151,7 +76,7 @@ def search(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"query": query, "hits": _hits(library, query, arguments)})
         return 0
-    print(render.hits(library, _found(library, query, arguments)), end="")
+    print(render.hits(library, query, _found(library, query, arguments)), end="")
     return 0
 
 
@@ -217,7 +142,8 @@ def build(arguments: argparse.Namespace) -> int:
     from packlore.build import build as derive
 
     folders = locate(arguments.pack)
-    stale = [name for folder in folders for name in derive(folder, check=arguments.check)]
+    check, asked = arguments.check, arguments.asked
+    stale = [name for folder in folders for name in derive(folder, check=check, asked=asked)]
     for name in stale:
         print(f"{'stale' if arguments.check else 'wrote'} {name}")
     if arguments.check and stale:
@@ -283,3 +209,13 @@ def _version() -> str:
         return f"packlore {version('packlore')}"
     except PackageNotFoundError:
         return "packlore (not installed)"
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "search": search,
+    "show": show,
+    "list": list_all,
+    "lint": lint,
+    "build": build,
+    "serve": serve,
+}

@@ -6,94 +6,86 @@ import math
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
-from packlore.model import Document, Hit, Impact, Kind, Rule
+from packlore.fields import Fields, fields
+from packlore.filter import EVERYTHING, Entry, Filter
+from packlore.model import Hit, Rule, Vocabulary
 from packlore.query import Query, read_query
-from packlore.rank import CUT, CUT_FILTERED, DOCUMENT, Evidence, Profile, evidence, profile, score
+from packlore.rank import (
+    CUT,
+    CUT_FILTERED,
+    CUT_PLAIN,
+    DOCUMENT,
+    LEARNT,
+    PLAIN,
+    Evidence,
+    Profile,
+    Weights,
+    evidence,
+    odds,
+    power,
+    profile,
+)
 from packlore.spelling import Spelling
-from packlore.synonyms import alike
 from packlore.terms import is_han, terms
+from packlore.vocabulary import said
 
-WEIGHTS = {
-    "title": 6.0,
-    "symptoms": 5.0,
-    "aliases": 5.0,
-    "tags": 3.0,
-    "headings": 2.0,
-    "prose": 1.5,
-    "code": 1.0,
-}
-CANDIDATES = 20
+WEIGHTS = (6.0, 5.0, 5.0, 3.0, 2.0, 1.5, 1.0)
+"""What a word counts in each of the Fields."""
+CANDIDATES = 12
 """Items that full-text search hands to the ranking."""
+NEAREST = 8
+"""Items that the vocabulary of a pack adds to them."""
 MAX_ASKED = 24
 """Terms of a query that full-text search is asked for, the rarest first."""
 MIN_ASKED = 1
 """Terms that are asked for whatever they cost."""
-MAX_MATCHES = 2_500
+MAX_MATCHES = 2_000
 """Items that the terms may match in all: what bounds a search of a large pack."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing that can be found, and the pack it belongs to."""
+class Candidate(NamedTuple):
+    """An item that may fit, what speaks for it, and how that is weighed."""
 
-    pack: str
-    item: Rule | Document
-
-    @property
-    def kind(self) -> Kind:
-        """What the item is."""
-        return "rule" if isinstance(self.item, Rule) else self.item.kind
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What a hit must be. Empty fields admit everything; `impact` is a minimum, for rules."""
-
-    category: str = ""
-    impact: Impact | None = None
-    tag: str = ""
-    kind: Kind | None = None
-    pack: str = ""
-
-    def admits(self, entry: Entry) -> bool:
-        """Whether the entry passes every field that is set."""
-        item = entry.item
-        return (
-            (not self.category or item.category == self.category)
-            and (self.impact is None or (isinstance(item, Rule) and item.impact >= self.impact))
-            and (not self.tag or self.tag.lower() in (tag.lower() for tag in item.tags))
-            and (self.kind is None or entry.kind == self.kind)
-            and (not self.pack or entry.pack == self.pack)
-        )
-
-
-EVERYTHING = Filter()
+    entry: Entry
+    evidence: Evidence
+    weights: Weights
 
 
 class Index:
     """Immutable once built; safe to ask from many threads at once."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(
+        self, entries: Iterable[Entry], vocabularies: Mapping[str, Vocabulary] | None = None
+    ) -> None:
+        """`vocabularies` are those of the packs that have one."""
         self._entries: Sequence[Entry] = tuple(entries)
+        self._vocabularies = dict(vocabularies or {})
+        known = {pack: set(each.rules) for pack, each in self._vocabularies.items()}
+        self._numbers = {
+            (entry.pack, entry.item.id): number
+            for number, entry in enumerate(self._entries)
+            if entry.item.id in known.get(entry.pack, ())
+        }
         self._profiles: dict[int, Profile] = {}
         self._lock = threading.Lock()
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         weakref.finalize(self, self._db.close)  # a watched pack leaves an index behind per change
-        columns = ", ".join(WEIGHTS)
+        columns = ", ".join(Fields._fields)
         self._db.execute(
             f"CREATE VIRTUAL TABLE fts USING fts5({columns}, content='', "
             """tokenize="unicode61 remove_diacritics 0 tokenchars '_'")"""
         )
         self._db.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(fts, row)")
-        places = ", ".join("?" * (len(WEIGHTS) + 1))
+        places = ", ".join("?" * (len(Fields._fields) + 1))
         self._db.executemany(
             f"INSERT INTO fts(rowid, {columns}) VALUES ({places})",  # noqa: S608 no values in it
             (
-                (number, *(" ".join(terms(text)) for text in _columns(entry.item)))
+                (number, *(" ".join(terms(text)) for text in fields(entry.item)))
                 for number, entry in enumerate(self._entries)
             ),
         )
@@ -114,8 +106,14 @@ class Index:
         return self._rarities.get(term, self._rarest)
 
     @cached_property
+    def _known(self) -> dict[str, int]:
+        """The words that a query may have, and how common each is."""
+        said = (term for words in self._vocabularies.values() for term in words.terms)
+        return dict.fromkeys(said, 1) | self._counts
+
+    @cached_property
     def _spelling(self) -> Spelling:
-        return Spelling(self._counts)
+        return Spelling(self._known)
 
     def mended(self, query: Query) -> Query:
         """The query with its misspelt words put right. Names in code and messages stay."""
@@ -123,44 +121,63 @@ class Index:
             return query
         weights: dict[str, float] = {}
         for term, weight in query.weights.items():
-            if is_han(term) and term not in self._counts:
+            if is_han(term) and term not in self._known:
                 weights[term] = weight / 4  # most pairs of characters are not words
                 continue
-            known = term if term in self._counts else self._spelling.mend(term)
+            known = term if term in self._known else self._spelling.mend(term)
             meant, sure = (known, weight) if known == term else (known or term, weight * 0.8)
             weights[meant] = max(weights.get(meant, 0.0), sure if known else weight)
         return replace(query, weights=weights)
 
-    def candidates(self, query: Query, where: Filter = EVERYTHING) -> list[tuple[int, Evidence]]:
-        """The items that full-text search finds, by number, and what speaks for them."""
+    def candidates(self, query: Query, where: Filter = EVERYTHING) -> list[Candidate]:
+        """What full-text search finds, and what is asked for in such words."""
+        texts = dict(self._texts(query, where))
+        sounds: dict[int, tuple[float, float]] = {}
+        for pack, vocabulary in self._vocabularies.items():
+            rules, outside = said(vocabulary, query)
+            for rule, asked in rules.items():
+                number = self._numbers.get((pack, rule))
+                if number is not None and where.admits(self._entries[number]):
+                    sounds[number] = (asked, outside)
+        nearest = sorted(sounds, key=lambda number: (-sounds[number][0], number))[:NEAREST]
+        found = []
+        for number in dict.fromkeys((*texts, *nearest)):
+            asked, outside = sounds.get(number, (0.0, 0.0))
+            known = evidence(
+                query,
+                self._profile(number),
+                self.idf,
+                text=texts.get(number, 0.0),
+                asked=asked,
+                outside=outside,
+            )
+            entry = self._entries[number]
+            learnt = (entry.pack, entry.item.id) in self._numbers
+            found.append(Candidate(entry, known, LEARNT if learnt else PLAIN))
+        return found
+
+    def _texts(self, query: Query, where: Filter) -> list[tuple[int, float]]:
+        """The items that full-text search finds, by number, and their scores, best first."""
         asked = self._asked(query)
         if not asked:
             return []
         match = " OR ".join(f'"{term}"' for term in asked)
-        weights = ", ".join(map(str, WEIGHTS.values()))
+        weights = ", ".join(map(str, WEIGHTS))
         found = f"SELECT rowid, -bm25(fts, {weights}) AS score FROM fts WHERE fts MATCH ?"  # noqa: S608 numbers
         with self._lock:
             if where == EVERYTHING:
                 order = f"{found} ORDER BY score DESC, rowid LIMIT {CANDIDATES}"
-                admitted = self._db.execute(order, (match,)).fetchall()
-            else:
-                rows = self._db.execute(found, (match,)).fetchall()
-                admitted = [row for row in rows if where.admits(self._entries[row[0]])]
-                admitted.sort(key=lambda row: (-row[1], row[0]))
-        return [
-            (number, evidence(query, self._profile(number), text, self.idf))
-            for number, text in admitted[:CANDIDATES]
-        ]
+                return self._db.execute(order, (match,)).fetchall()
+            rows = self._db.execute(found, (match,)).fetchall()
+        admitted = [row for row in rows if where.admits(self._entries[row[0]])]
+        admitted.sort(key=lambda row: (-row[1], row[0]))
+        return admitted[:CANDIDATES]
 
     def _asked(self, query: Query) -> list[str]:
-        """The terms that full-text search looks for: the rarest, with those of their meaning,
-        while the items that have them are no more than MAX_MATCHES."""
-        wanted = dict(query.weights)
-        for term, weight in query.weights.items():
-            for other in alike(term):
-                wanted.setdefault(other, weight / 2)
-        known = [term for term in wanted if term in self._counts]
-        known.sort(key=lambda term: (-wanted[term] * self.idf(term), term))
+        """The terms that full-text search looks for: the rarest, while the items that have them
+        are no more than MAX_MATCHES."""
+        known = [term for term in query.weights if term in self._counts]
+        known.sort(key=lambda term: (-query.weights[term] * self.idf(term), term))
         matches = 0
         asked: list[str] = []
         for term in known[:MAX_ASKED]:
@@ -172,17 +189,40 @@ class Index:
 
     def search(self, query: str, where: Filter = EVERYTHING, limit: int = 5) -> tuple[Hit, ...]:
         """The best hits of `query`, best first; none where nothing fits."""
-        asked = self.mended(read_query(query))
-        scores = {number: score(asked, found) for number, found in self.candidates(asked, where)}
-        if max(scores.values(), default=0.0) < (CUT if where == EVERYTHING else CUT_FILTERED):
+        weighed = self._weighed(query, where)
+        if not self._fits(weighed, where):
             return ()
-        hits = [self._hit(number, value) for number, value in scores.items()]
-        hits.sort(key=lambda hit: (-hit.score, hit.item.id))
-        return tuple(_once(hits))[:limit]
+        total = sum(value for _, value in weighed)
+        hits = (Hit(each.pack, each.item, value / (1 + total)) for each, value in weighed)
+        return tuple(_once(sorted(hits, key=lambda hit: (-hit.score, hit.item.id))))[:limit]
 
-    def _hit(self, number: int, score: float) -> Hit:
-        entry = self._entries[number]
-        return Hit(entry.pack, entry.item, score * (1 if entry.kind == "rule" else DOCUMENT))
+    def _fits(self, weighed: Iterable[tuple[Entry, float]], where: Filter) -> bool:
+        """Whether anything fits. Where a pack has a vocabulary, its rules decide and not what
+        lies beside them."""
+        learnt = plain = beside = 0.0
+        for entry, value in weighed:
+            if (entry.pack, entry.item.id) in self._numbers:
+                learnt += value
+            elif entry.pack in self._vocabularies and entry.kind != "rule":
+                beside += value
+            else:
+                plain += value
+        if where != EVERYTHING:
+            return learnt + plain + beside >= odds(CUT_FILTERED)
+        return learnt >= odds(CUT) or plain >= odds(CUT_PLAIN)
+
+    def nearest(self, query: str) -> Entry | None:
+        """The rule that fits best, however badly."""
+        weighed = self._weighed(query, Filter(kind="rule"))
+        return max(weighed, key=lambda each: (each[1], each[0].item.id), default=(None, 0.0))[0]
+
+    def _weighed(self, query: str, where: Filter) -> list[tuple[Entry, float]]:
+        """The candidates, and how much likelier than nothing each is the answer."""
+        near = self.candidates(self.mended(read_query(query)), where)
+        return [
+            (entry, power(found, weights) * (1 if entry.kind == "rule" else DOCUMENT))
+            for entry, found, weights in near
+        ]
 
     def _profile(self, number: int) -> Profile:
         if number not in self._profiles:
@@ -198,19 +238,3 @@ def _once(hits: Iterable[Hit]) -> Iterator[Hit]:
         if not text or text not in seen:
             seen.add(text)
             yield hit
-
-
-def _columns(item: Rule | Document) -> Iterator[str]:
-    """The texts of an item in the order of WEIGHTS."""
-    rule = item if isinstance(item, Rule) else None
-    yield f"{item.title} {item.id}"
-    yield "\n".join(rule.symptoms) if rule else ""
-    yield "\n".join(rule.aliases) if rule else ""
-    yield " ".join((*item.tags, item.category))
-    yield "\n".join(section.title for section in item.sections)
-    prose = "\n".join(section.prose for section in item.sections)
-    yield f"{rule.impact_description}\n{prose}" if rule else prose
-    if item.sections:
-        yield "\n".join(fence.code for section in item.sections for fence in section.fences)
-    else:
-        yield item.text if isinstance(item, Document) else ""

@@ -8,9 +8,11 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
+from packlore import vocabulary
 from packlore.errors import BadArgumentError, NotFoundError
-from packlore.index import Entry, Filter, Index
-from packlore.model import KINDS, Category, Document, Hit, Impact, Kind, Pack, Rule
+from packlore.filter import Entry, Filter
+from packlore.index import Index
+from packlore.model import KINDS, Category, Document, Hit, Impact, Kind, Pack, Rule, Vocabulary
 from packlore.read import read
 
 MAX_LIMIT = 20
@@ -40,7 +42,8 @@ class Library:
     @cached_property
     def index(self) -> Index:
         """Built at the first search; a list of tools does not wait for it."""
-        return Index(self._entries)
+        known = {key: words for key, pack in self.packs.items() if (words := _vocabulary(pack))}
+        return Index(self._entries, known)
 
     @cached_property
     def _known(self) -> dict[str, list[Entry]]:
@@ -82,6 +85,10 @@ class Library:
             pack=self.pack_key(pack) if pack else "",
         )
         return self.index.search(query, where, limit)
+
+    def nearest(self, query: str) -> Entry | None:
+        """The rule that is nearest to a query which none fits; None where they share no word."""
+        return self.index.nearest(query)
 
     def get(self, name: str) -> Entry:
         """The rule or document of an id or path. NotFoundError names the nearest known ones."""
@@ -159,6 +166,14 @@ def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:
             number += 1
         taken.add(key)
         yield key, pack
+
+
+def _vocabulary(pack: Pack) -> Vocabulary | None:
+    """A broken one is what `packlore lint` reports; search does without it."""
+    try:
+        return vocabulary.of(pack)
+    except ValueError:
+        return None
 
 
 def _text(item: Rule | Document) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
+from packlore import vocabulary
 from packlore.model import Impact, Pack, Problem, Rule, tokens
 
 MAX_TITLE = 80
@@ -205,6 +206,23 @@ def skill(pack: Pack) -> Iterator[Problem]:
             yield Problem("SKILL.md", 1, "skill-rule", f"does not name the rule {rule.id}")
 
 
+def words(pack: Pack) -> Iterator[Problem]:
+    """The vocabulary can be read, and knows no rule that is gone."""
+    try:
+        known = vocabulary.of(pack)
+    except ValueError as error:
+        yield Problem(vocabulary.FILE, 1, "vocabulary", f"{error}: run `packlore build --asked`")
+        return
+    if known is None:
+        return
+    for term in vocabulary.broken(known)[:1]:
+        message = f"{term!r} has no pairs of a place and a weight: run `packlore build --asked`"
+        yield Problem(vocabulary.FILE, 1, "vocabulary", message)
+    gone = set(known.rules) - {rule.id for rule in pack.rules}
+    for each in sorted(gone):
+        yield Problem(vocabulary.FILE, 1, "rule-unknown", f"names the rule {each!r}, which is none")
+
+
 def _without_code(text: str) -> str:
     """The text with fenced lines blank, so that line numbers stay."""
     rows: list[str] = []
@@ -230,4 +248,5 @@ CHECKS: tuple[Callable[[Pack], Iterator[Problem]], ...] = (
     checklists,
     links,
     skill,
+    words,
 )

@@ -6,7 +6,7 @@ importing pydantic would cost it more than reading and indexing the pack.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, Protocol
@@ -57,11 +57,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class PackFile:
-    """One served file: `path` relative to the pack with `/`, the bytes read, and their digest."""
+    """One served file: `path` relative to the pack with `/`, and the bytes read."""
 
     path: str
     data: bytes
-    sha256: str
     mime: str
 
 
@@ -183,6 +182,16 @@ class Category:
     impact: Impact | None
     description: str
     order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What words tell of a query: for each term pairs of a place in `rules` and then `outside`,
+    the topics that a pack does not cover, and of how telling it is there."""
+
+    rules: tuple[str, ...]
+    outside: tuple[str, ...]
+    terms: Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from packlore.smells import smells
-from packlore.synonyms import translate
 from packlore.terms import is_han, terms
 
 MAX_QUERY = 16 * 1024
@@ -16,7 +15,7 @@ MAX_TERMS = 48
 """Distinct terms of a query; of a longer one the heaviest are kept."""
 
 HAN = 0.4
-"""What a pair of Chinese characters counts: a word is two or three of them, and its English one."""
+"""What a pair of Chinese characters counts: a word is two or three of them."""
 
 _NOISE = (
     re.compile(r"0x[0-9a-fA-F]{4,}"),  # addresses
@@ -42,11 +41,9 @@ _COMMENT = re.compile(r"#\s*(.+)$|\"\"\"(.+?)\"\"\"", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`weights` are the terms and how much each says; `text` is the query on one line, without
-    what differs between two prints of one message."""
+    """`weights` are the terms and how much each says."""
 
     weights: dict[str, float]
-    text: str
     code: bool
     message: bool
 
@@ -65,12 +62,10 @@ def read_query(raw: str) -> Query:
     for term, weight in _weighed(text, code=code, messages=messages):
         said = weight * HAN if is_han(term) else weight
         weights[term] = max(weights.get(term, 0.0), said)
-    for term in terms(translate(text)):
-        weights.setdefault(term, 0.8)
     if len(weights) > MAX_TERMS:
         kept = sorted(weights, key=weights.__getitem__, reverse=True)[:MAX_TERMS]
         weights = {term: weights[term] for term in kept}
-    return Query(weights, " ".join(text.split()), code, bool(messages))
+    return Query(weights, code, bool(messages))
 
 
 def _weighed(text: str, *, code: bool, messages: list[str]) -> Iterator[tuple[str, float]]:

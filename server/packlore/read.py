@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -131,8 +130,7 @@ def _read_file(path: Path, name: str, inside: Path) -> PackFile | Problem:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         reason = getattr(error, "strerror", None) or str(error)
         return Problem(name, 1, "unreadable", f"left out: {reason}")
-    digest = hashlib.sha256(data).hexdigest()
-    return PackFile(name, data, digest, _mime(path.suffix.lower(), data))
+    return PackFile(name, data, _mime(path.suffix.lower(), data))
 
 
 def _mime(suffix: str, data: bytes) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from packlore.index import Entry
+from packlore.filter import Entry
 from packlore.library import Library
 from packlore.model import Document, Hit, Rule, tokens
 
@@ -19,10 +19,10 @@ MAX_CATALOGUE = 3_000
 _DROPPED = re.compile(r"^(?:incorrect|references?|related)\b", re.IGNORECASE)
 
 
-def hits(library: Library, found: Sequence[Hit]) -> str:
+def hits(library: Library, query: str, found: Sequence[Hit]) -> str:
     """The best hit in brief, the others one line each with their cost."""
     if not found:
-        return nothing(library)
+        return nothing(library, query)
     best = found[0]
     lines = [_head(library, best), ""]
     item = best.item
@@ -32,10 +32,12 @@ def hits(library: Library, found: Sequence[Hit]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def nothing(library: Library) -> str:
-    """What is said where nothing fits: which categories there are."""
+def nothing(library: Library, query: str) -> str:
+    """What is said where nothing fits: which categories there are, and what is nearest."""
     names = ", ".join(library.categories)
-    return f"Nothing fits. The rules here are about: {names or 'nothing yet'}.\n"
+    near = library.nearest(query)
+    nearest = f" Nearest: {library.name(near.pack, near.item)} ({near.item.title})." if near else ""
+    return f"Nothing fits. The rules here are about: {names or 'nothing yet'}.{nearest}\n"
 
 
 def line(library: Library, entry: Entry) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -139,13 +140,17 @@ def _uri(root: str, file: PackFile) -> str:
     return f"{root}/{quote(file.path, safe='/')}"
 
 
+def _digest(file: PackFile) -> str:
+    return f"sha256:{hashlib.sha256(file.data).hexdigest()}"
+
+
 def _entry(root: str, pack: Pack) -> dict[str, Any]:
     small = len(pack.files) <= MAX_ENTRIES and sum(len(f.data) for f in pack.files) <= MAX_BYTES
     return {
         "uri": f"{root}/SKILL.md",
         "frontmatter": dict(pack.frontmatter),
         "resources": [
-            {"uri": _uri(root, file), "digest": f"sha256:{file.sha256}", "size": len(file.data)}
+            {"uri": _uri(root, file), "digest": _digest(file), "size": len(file.data)}
             for file in pack.files
         ]
         if small

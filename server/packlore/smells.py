@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 
 MAX_LINES = 400
@@ -24,7 +25,7 @@ _MARKS = {
     "group": r"TaskGroup\(",
     "timeout": r"\btimeout\(",
     "semaphore": r"Semaphore\(",
-    "forever": r"^\s*while True:",
+    "forever": r"^\s*while\s+True:",
     "loop": r"^\s*(?:async )?for \w+",
     "catch all": r"^\s*except(?: BaseException| Exception|)\b[^:]*:|except .*CancelledError",
     "cancelled": r"except .*CancelledError|suppress\(.*CancelledError",
@@ -66,16 +67,22 @@ _MARKS = {
     "fork": r"fork|preload|multiprocessing",
     "redis": r"[rR]edis",
 }
-_COMPILED = {name: re.compile(mark) for name, mark in _MARKS.items()}
+
+
+@cache
+def _compiled() -> dict[str, re.Pattern[str]]:
+    """Not at import: most queries are no code."""
+    return {name: re.compile(mark) for name, mark in _MARKS.items()}
 
 
 def smells(code: str) -> Iterator[str]:
     """The words for each shape that the code has."""
+    marks = _compiled()
     lines = [line[:MAX_LINE] for line in code.split("\n")[:MAX_LINES]]
-    found = {name for name, mark in _COMPILED.items() for line in lines if mark.search(line)}
+    found = {name for name, mark in marks.items() for line in lines if mark.search(line)}
     indented = {
         name
-        for name, mark in _COMPILED.items()
+        for name, mark in marks.items()
         for line in lines
         if line[:1] in " \t" and mark.search(line)
     }
@@ -83,14 +90,14 @@ def smells(code: str) -> Iterator[str]:
     if "async" in found:
         yield from (said for said, needed in _INSIDE if needed <= indented)
     after_finally = any(
-        _COMPILED["finally"].search(line) and _COMPILED["await"].search(following)
+        marks["finally"].search(line) and marks["await"].search(following)
         for line, following in pairwise(lines)
     )
     if after_finally:
         yield "cleanup await in finally cancelled shield"
-    if sum(1 for line in lines if _COMPILED["add middleware"].search(line)) > 1:
+    if sum(1 for line in lines if marks["add middleware"].search(line)) > 1:
         yield "middleware order registration reversed"
-    if sum(1 for line in lines if _COMPILED["with session"].search(line)) > 1:
+    if sum(1 for line in lines if marks["with session"].search(line)) > 1:
         yield "second connection while holding one"
 
 

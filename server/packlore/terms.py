@@ -8,7 +8,6 @@ neighbouring characters.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 
 MAX_WORD = 64
@@ -39,10 +38,9 @@ _ENDINGS = tuple(
 )
 
 
-def terms(text: str) -> Iterator[str]:
+def terms(text: str) -> list[str]:
     """The terms of `text` in its order, repeated as they are in it, without stop words."""
-    for match in _WORD.finditer(text):
-        yield from forms(match[0])
+    return [form for word in _WORD.findall(text) for form in forms(word)]
 
 
 @lru_cache(maxsize=65536)

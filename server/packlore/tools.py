@@ -54,9 +54,8 @@ class Tools:
             pack=pack,
             limit=limit,
         )
-        return Answer(
-            render.hits(self.library, found), {"hits": render.hit_rows(self.library, found)}
-        )
+        text = render.hits(self.library, query, found)
+        return Answer(text, {"hits": render.hit_rows(self.library, found)})
 
     def read_rules(
         self,

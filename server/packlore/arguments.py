@@ -1,0 +1,107 @@
+"""What the command line takes, and its help. No work is done here."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from packlore.library import MAX_LIMIT
+from packlore.locate import VARIABLE
+
+EPILOG = f"""\
+Without --pack, {VARIABLE} names the folders (separated as in PATH); without it, the pack that
+comes with this package is meant. Exit codes: 0 done, 1 problems found, 2 a wrong call.
+With `serve --http`, PACKLORE_TOKEN is the bearer token that clients must send."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="packlore",
+        description="Find and serve proven rules for coding agents.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="store_true", help="show the version and leave")
+    commands = made.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_argument(
+            "--pack", action="append", default=[], metavar="DIR", help="a pack; may be repeated"
+        )
+        return command
+
+    command = add(
+        "search",
+        "find rules by an error message, code, a task or words",
+        'packlore search "greenlet_spawn has not been called"',
+    )
+    command.add_argument("query", nargs="*", help="what you have; - reads it from standard input")
+    command.add_argument("--category", default="", help="only rules of this category")
+    command.add_argument("--min-impact", default="", help="LOW to CRITICAL: the lowest wanted")
+    command.add_argument("--tag", default="", help="only what has this tag")
+    command.add_argument("--kind", default="", help="rule, reference, example, checklist or asset")
+    command.add_argument("--limit", type=int, default=5, help=f"hits, 1 to {MAX_LIMIT} (5)")
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.add_argument(
+        "--stdin", action="store_true", help="with --json: one query a line, one answer a line"
+    )
+    command = add("show", "print rules and documents", "packlore show asyncio-cancellation")
+    command.add_argument("ids", nargs="+", metavar="ID", help="an id or a path in the pack")
+    command.add_argument("--brief", action="store_true", help="without the wrong example and links")
+    command.add_argument("--json", action="store_true", help="for programs")
+    command = add("list", "list categories, rules and documents", "packlore list asyncio")
+    command.add_argument("category", nargs="?", default="", help="only this category")
+    command.add_argument("--json", action="store_true", help="for programs")
+    command = add("lint", "check a pack; exit 1 where it has errors", "packlore lint .")
+    command.add_argument("path", nargs="?", default="", help="the pack's folder")
+    command.add_argument("--json", action="store_true", help="for programs")
+    command = add("build", "write the files that derive from a pack", "packlore build")
+    command.add_argument("--check", action="store_true", help="only say which are stale; exit 1")
+    command.add_argument(
+        "--asked",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="queries by the rules that answer them, as JSON, from which search learns how "
+        "people ask; may be repeated",
+    )
+    command = add("serve", "serve packs over MCP", "packlore serve --pack ./my-pack")
+    command.add_argument("--http", action="store_true", help="streamable HTTP in place of stdio")
+    command.add_argument("--host", default="127.0.0.1", help="with --http (127.0.0.1)")
+    command.add_argument("--port", type=int, default=8765, help="with --http (8765)")
+    command.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="with --http: a Host header that is served, as in mcp.example.com or 10.0.0.7:8765; "
+        "may be repeated; needed where --host is not this machine alone",
+    )
+    command.add_argument(
+        "--allowed-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="with --http: an Origin header that is served; may be repeated",
+    )
+    command.add_argument(
+        "--sessions", action="store_true", help="with --http: keep sessions of older clients"
+    )
+    command.add_argument("--workers", type=int, default=1, help="with --http: processes (1)")
+    command.add_argument(
+        "--watch", action="store_true", help="read a changed file again; for people who write rules"
+    )
+    command.add_argument(
+        "--structured",
+        action="store_true",
+        help="send data as structured content, for hosts that show a model both it and the text",
+    )
+    return made
