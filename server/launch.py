@@ -1,8 +1,8 @@
 """Starts the server on a machine that has nothing but Python: `python3 server/launch.py`.
 
 Standard library only. The first start installs what the server imports, outside this folder, with
-uv where there is one; later starts go straight to the server. Everything it says goes to stderr,
-for stdout belongs to the protocol.
+uv where there is one, else with pip; later starts go straight to the server. Everything it says
+goes to stderr, for stdout belongs to the protocol.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def packages(data: Path) -> Path:
     with tempfile.TemporaryFile() as log:
         detached = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
         done = subprocess.Popen(command, start_new_session=True, **detached).wait()  # type: ignore[call-overload]
-        log.seek(0)
-        for line in log.read().decode("utf-8", "replace").splitlines()[-10:]:
-            say(line)
-    if done:
-        raise subprocess.CalledProcessError(done, command)
+        if done:
+            log.seek(0)
+            for line in log.read().decode("utf-8", "replace").splitlines()[-10:]:
+                say(line)
+            raise subprocess.CalledProcessError(done, command)
     say(f"installed in {time.monotonic() - started:.0f} s")
     return place
 
@@ -102,21 +102,27 @@ def _install(target: Path) -> None:
 
     with (ROOT / "pyproject.toml").open("rb") as file:
         needed = tomllib.load(file)["project"]["dependencies"]
+    tools = {}
     uv = shutil.which("uv")
     if uv:
-        tool = [uv, "pip", "install", "--python", sys.executable]
-    else:
-        tool = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
-        tool += ["--no-compile", "--no-warn-script-location"]
+        tools["uv"] = [uv, "pip", "install", "--python", sys.executable]
+    tools["pip"] = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+    tools["pip"] += ["--no-compile", "--no-warn-script-location"]
+    tools["pip"] += ["--upgrade"]  # over what uv may have left
     options = ["-q", "--target", str(target), "-c", str(ROOT / "constraints.txt")]
     environ = {**os.environ, "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
-    subprocess.run(
-        [*tool, *options, *needed],
-        check=True,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-    )
+    for name, tool in tools.items():
+        command = [*tool, *options, *needed]
+        done = subprocess.run(
+            command, check=False, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr
+        )
+        if done.returncode == 0:
+            return
+        # uv does not read pip's configuration: where that names a mirror or a certificate, pip
+        # installs what uv could not.
+        sys.stderr.write(f"{name} could not install\n")
+        sys.stderr.flush()
+    raise subprocess.CalledProcessError(done.returncode, command)
 
 
 def _clean(data: Path) -> None:
@@ -134,7 +140,10 @@ def main() -> int:
         )
         return 1
     if sys.argv[1:2] == ["--install"]:
-        build(Path(sys.argv[2]))
+        try:
+            build(Path(sys.argv[2]))
+        except subprocess.CalledProcessError as error:
+            return error.returncode  # what went wrong has been said
         return 0
     data = data_folder()
     try:

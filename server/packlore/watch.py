@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -37,9 +38,7 @@ async def watching(
 async def _watch(
     folders: Sequence[Path], good: Library, replace: Replace, interval: float, seen: object
 ) -> None:
-    while True:
-        await anyio.sleep(interval)
-        found = await anyio.to_thread.run_sync(_stamps, folders)
+    async for found in _looks(folders, interval):
         if found == seen:
             continue
         seen = found
@@ -55,6 +54,13 @@ async def _watch(
         await replace(fresh)
         good = fresh
         _say(f"read again: {sum(1 for _ in fresh.rules())} rules")
+
+
+async def _looks(folders: Sequence[Path], interval: float) -> AsyncIterator[object]:
+    """The state of the folders after each interval, until the caller is cancelled."""
+    for pause in itertools.repeat(interval):
+        await anyio.sleep(pause)
+        yield await anyio.to_thread.run_sync(_stamps, folders)
 
 
 def _breaking(library: Library) -> set[str]:

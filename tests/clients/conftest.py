@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,34 @@ def validators() -> Path:
     with skip_where_missing():
         return tools.python_tools(tools.VALIDATORS)
     raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def build() -> Path:
+    with skip_where_missing():
+        return tools.python_tools(("build==1.5.0", "hatchling>=1.27"))
+    raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def dist(build: Path, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an sdist and of the wheel that is built from it."""
+    target = tmp_path_factory.mktemp("dist")
+    # Without a name of a format, the wheel is built from the sdist.
+    tools.run([build / "python", "-m", "build", "--no-isolation", "-o", target, clone])
+    return target
+
+
+@pytest.fixture(scope="session")
+def remote(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clone as the git repository that others install from."""
+    work = tmp_path_factory.mktemp("work")
+    shutil.copytree(clone, work / "tree")
+    as_anybody = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for each in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
+        tools.run(["git", "-C", work / "tree", *as_anybody, *each])
+    tools.run(["git", "clone", "-q", "--bare", work / "tree", work / "remote.git"])
+    return work / "remote.git"
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,11 +12,12 @@ import pytest
 
 from packlore.read import read
 from tests.clients import tools
-from tests.clients.tools import Person, run
+from tests.clients.tools import ANSWER, Person, ask, run
 from tests.conftest import skip_where_missing
 from tests.packs import write
 from tests.proofs.harness import ROOT
 
+README = (ROOT / "README.md").read_text("utf-8")
 pytestmark = [pytest.mark.more, pytest.mark.timeout(1800)]
 
 
@@ -24,10 +27,6 @@ def other(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Person:
         commands = tools.node_tools(tools.MORE_NPM)
         return Person(tmp_path_factory.mktemp("home"), clone, commands)
     raise AssertionError
-
-
-def server(clone: Path) -> list[str]:
-    return [sys.executable, "-m", "packlore", "serve", "--pack", str(clone)]
 
 
 def test_the_scanner_finds_nothing_grave_in_what_is_served(tmp_path: Path) -> None:
@@ -41,33 +40,60 @@ def test_the_scanner_finds_nothing_grave_in_what_is_served(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def test_opencode_connects(other: Person, tmp_path: Path) -> None:
-    config = {"mcp": {"packlore": {"type": "local", "command": server(other.clone)}}}
-    (tmp_path / "opencode.json").write_text(json.dumps(config))
+async def started(person: Person, launcher: Path) -> None:
+    """The first start installs, and these clients wait for a server only a few seconds."""
+    answer = await ask(["python3", launcher], env=person.env, cwd=person.home)
+    assert answer.startswith(ANSWER)
+
+
+async def test_opencode_has_the_skill_and_connects_as_the_readme_says(
+    other: Person, node: Path, tmp_path: Path
+) -> None:
+    (line,) = re.findall(r"`npx (skills add OWNER/REPO .*-a opencode.*?)`", README)
+    installing = Person(other.home, other.clone, node)
+    installing.run(*shlex.split(line.replace("OWNER/REPO", str(other.clone))), cwd=tmp_path)
+    (config,) = re.findall(r'^    (\{"mcp": .*)$', README, re.MULTILINE)
+    (tmp_path / "opencode.json").write_text(config)
+    await started(other, other.home / ".agents/skills/python-backend/server/launch.py")
     out = other.run("opencode", "mcp", "list", cwd=tmp_path)
-    assert "connected" in (out.stdout + out.stderr)
+    assert re.search(r"packlore (\x1b\[\d+m)*connected", out.stdout + out.stderr), out
+    skills = json.loads(other.run("opencode", "debug", "skill", cwd=tmp_path).stdout)
+    assert "python-backend" in [skill["name"] for skill in skills]
 
 
-def test_gemini_connects(other: Person, tmp_path: Path) -> None:
+async def test_gemini_installs_the_server_and_the_skill(other: Person, tmp_path: Path) -> None:
     settings = other.home / ".gemini" / "settings.json"
     settings.parent.mkdir(exist_ok=True)
-    command, *arguments = server(other.clone)
-    content = {
-        "security": {"folderTrust": {"enabled": False}},
-        "mcpServers": {"packlore": {"command": command, "args": arguments}},
-    }
-    settings.write_text(json.dumps(content))
+    settings.write_text(json.dumps({"security": {"folderTrust": {"enabled": False}}}))
+    lines = re.findall(r"^    gemini (.* )https://github\.com/OWNER/REPO$", README, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        other.run("gemini", *line.split(), other.clone, "--consent", cwd=tmp_path)
+    extension = other.home / ".gemini" / "extensions" / "python-backend"
+    await started(other, extension / "server" / "launch.py")
     out = other.run("gemini", "mcp", "list", cwd=tmp_path)
-    assert "Connected" in (out.stdout + out.stderr)
+    said = out.stdout + out.stderr
+    assert re.search(rf"packlore \(from python-backend\): python3 {extension}\S+", said), said
+    assert "Connected" in said, said
+    listed = other.run("gemini", "skills", "list", cwd=tmp_path)
+    assert "python-backend [Enabled]" in listed.stdout + listed.stderr
 
 
-def test_codex_loads_the_skill(other: Person, tmp_path: Path) -> None:
-    skill = tmp_path / ".agents" / "skills" / "python-backend"
-    skill.mkdir(parents=True)
-    (skill / "SKILL.md").write_bytes((other.clone / "SKILL.md").read_bytes())
-    run(["git", "init", "-q", tmp_path])
+async def test_codex_installs_the_skill_and_the_server(other: Person, tmp_path: Path) -> None:
+    """Codex leaves ${CLAUDE_PLUGIN_ROOT} as it stands and finds no skill at a plugin's root, so it
+    has a manifest of its own: `cwd` is relative to the plugin, and of the spellings of its root
+    only `./.` gave the skill."""
+    lines = re.findall(r"^    codex (.*)$", README, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        other.run("codex", *line.replace("OWNER/REPO", str(other.clone)).split(), cwd=tmp_path)
+    (config,) = json.loads(other.run("codex", "mcp", "list", "--json", cwd=tmp_path).stdout)
+    transport = config["transport"]
+    command = [transport["command"], *transport["args"]]
+    answer = await ask(command, env=other.env, cwd=Path(transport["cwd"]))
+    assert answer.startswith(ANSWER)
     out = other.run("codex", "debug", "prompt-input", "hi", cwd=tmp_path)
-    assert "python-backend" in out.stdout
+    assert "python-backend:python-backend: Proven rules" in out.stdout
 
 
 def test_library_skills_finds_the_skill_of_the_wheel(clone: Path, tmp_path: Path) -> None:

@@ -6,30 +6,11 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from packlore.read import read
-from tests.clients import tools
 from tests.clients.tools import run
-from tests.conftest import skip_where_missing
 from tests.proofs.harness import ROOT
 
 INSIDE = "packlore/.agents/skills/python-backend/"
-
-
-@pytest.fixture(scope="module")
-def build() -> Path:
-    with skip_where_missing():
-        return tools.python_tools(("build==1.5.0", "hatchling>=1.27"))
-    raise AssertionError
-
-
-@pytest.fixture(scope="module")
-def dist(build: Path, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("dist")
-    # Without a name of a format, the wheel is built from the sdist.
-    run([build / "python", "-m", "build", "--no-isolation", "-o", target, clone])
-    return target
 
 
 def carried(wheel: Path) -> dict[str, bytes]:
@@ -37,8 +18,8 @@ def carried(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_the_wheel_serves_what_the_repository_serves(dist: Path) -> None:
-    (pack,) = read(ROOT)
+def test_the_wheel_serves_what_the_repository_serves(dist: Path, clone: Path) -> None:
+    (pack,) = read(clone)
     (wheel,) = dist.glob("*.whl")
     found = {
         name.removeprefix(INSIDE): data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import hashlib
 import os
 import platform
@@ -33,6 +35,8 @@ VALIDATORS = ("agnix==0.59.3", "skills-ref==0.1.1", "skillsaw==0.22.0")
 FASTMCP = ("fastmcp-slim[client]==4.1.6",)
 SCANNER = ("cisco-ai-skill-scanner==2.3.2",)
 LIBRARY_SKILLS = ("library-skills==0.0.19",)
+UV = ("uv==0.13.9",)
+PIPX = ("pipx==1.18.4",)
 TIMEOUT = 900
 """Seconds for one installation; Claude Code alone has 400 MB."""
 
@@ -108,6 +112,41 @@ def run(
         stdin=subprocess.DEVNULL,
         timeout=timeout,
     )
+
+
+async def ask(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    timeout: float = 240,  # noqa: ASYNC109 - the caller knows how long an installation takes
+) -> str:
+    """What the server that `command` starts answers, over stdio, to a search for an error."""
+    from mcp import Client
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    program, *arguments = map(str, command)
+    server = StdioServerParameters(command=program, args=arguments, env=dict(env), cwd=cwd)
+    async with asyncio.timeout(timeout), Client(stdio_client(server)) as client:
+        query = {"query": "greenlet_spawn has not been called"}
+        result = await client.call_tool("find_rules", query)
+        return "".join(getattr(block, "text", "") for block in result.content)
+
+
+ANSWER = "sqlalchemy-expire-on-commit "
+"""What the answer of `ask` begins with."""
+
+
+def uv_environ() -> dict[str, str]:
+    """The index and the certificate that pip is configured for, as uv is told of them."""
+    names = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+    listed = run([sys.executable, "-m", "pip", "config", "list"]).stdout.splitlines()
+    found = {"UV_PYTHON_DOWNLOADS": "never"}
+    for line in sorted(listed, key=lambda line: line.startswith(":env:")):
+        name, _, value = line.partition("=")
+        if uv := names.get(name.rpartition(".")[2]):
+            found[uv] = str(ast.literal_eval(value))
+    return found
 
 
 @dataclass(frozen=True)

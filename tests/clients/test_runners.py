@@ -1,0 +1,112 @@
+"""uv and pipx, as they are: they run the server from the wheel, and uv installs for the launcher."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clients import tools
+from tests.clients.tools import ANSWER, Person, ask
+from tests.conftest import skip_where_missing
+from tests.proofs.harness import ROOT
+
+pytestmark = pytest.mark.timeout(600)
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def uv() -> Path:
+    with skip_where_missing():
+        return tools.python_tools(tools.UV)
+    raise AssertionError
+
+
+@pytest.fixture(scope="module")
+def pipx() -> Path:
+    with skip_where_missing():
+        return tools.python_tools(tools.PIPX)
+    raise AssertionError
+
+
+@pytest.fixture(scope="module")
+def environ(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Somebody with an empty home and a plain Python, who gets the releases we test with."""
+    home = tmp_path_factory.mktemp("home")
+    pins = str(ROOT / "constraints.txt")
+    return {
+        **Person(home, clone, home / "nothing").env,
+        **tools.uv_environ(),
+        "UV_CONSTRAINT": pins,
+        "PIP_CONSTRAINT": pins,
+        "PIPX_DEFAULT_BACKEND": "pip",
+    }
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (found,) = dist.glob("*.whl")
+    return found
+
+
+def line_of(readme: str, start: str, wheel: Path) -> list[str]:
+    """The command of the README that begins with `start`."""
+    (line,) = [each.strip() for each in readme.splitlines() if each.startswith(f"    {start}")]
+    return shlex.split(line.replace("WHEEL", str(wheel)))
+
+
+async def test_uvx_runs_the_server_from_the_wheel(
+    uv: Path, wheel: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    command, *arguments = line_of(README, "uvx ", wheel)
+    answer = await ask([uv / command, *arguments], env=environ, cwd=tmp_path)
+    assert answer.startswith(ANSWER)
+
+
+async def test_uv_tool_run_is_the_same(
+    uv: Path, wheel: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    _, *arguments = line_of(README, "uvx ", wheel)
+    answer = await ask([uv / "uv", "tool", "run", *arguments], env=environ, cwd=tmp_path)
+    assert answer.startswith(ANSWER)
+
+
+async def test_pipx_runs_the_server_from_the_wheel(
+    pipx: Path, wheel: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    command, *arguments = line_of(README, "pipx run ", wheel)
+    answer = await ask([pipx / command, *arguments], env=environ, cwd=tmp_path)
+    assert answer.startswith(ANSWER)
+
+
+NOWHERE = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
+
+
+@pytest.mark.parametrize(
+    ("has_uv", "more", "installer"),
+    [(True, {}, "uv"), (False, {}, "pip"), (True, NOWHERE, "pip")],
+    ids=["uv", "no uv", "uv that reaches no index"],
+)
+async def test_the_first_start_installs_with_uv_where_it_can(
+    uv: Path,
+    clone: Path,
+    environ: dict[str, str],
+    tmp_path: Path,
+    has_uv: bool,
+    more: dict[str, str],
+    installer: str,
+) -> None:
+    (tmp_path / "bin").mkdir()
+    if has_uv:  # alone: the folder of the tools has a Python, too
+        (tmp_path / "bin" / "uv").symlink_to(uv / "uv")
+    data = tmp_path / "data"
+    path = {"PATH": f"{tmp_path / 'bin'}:{environ['PATH']}", "PACKLORE_DATA": str(data)}
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    env = {**environ, **path, **more}
+    answer = await ask([python, clone / "server" / "launch.py"], env=env, cwd=tmp_path)
+    assert answer.startswith(ANSWER)
+    names = {file.read_text().strip() for file in data.glob("packages-*/*.dist-info/INSTALLER")}
+    assert names == {installer}
+    assert not list(data.glob("building-*"))
