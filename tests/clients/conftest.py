@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,18 @@ def dist(build: Path, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     # Without a name of a format, the wheel is built from the sdist.
     tools.run([build / "python", "-m", "build", "--no-isolation", "-o", target, clone])
     return target
+
+
+@pytest.fixture(scope="session")
+def archive(remote: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a release archive of the clone unpacks to."""
+    target = tmp_path_factory.mktemp("archive")
+    packed = target / "release.tar"
+    prefix = "--prefix=python-backend/"
+    tools.run(["git", "-C", remote, "archive", prefix, "-o", packed, "main"])
+    with tarfile.open(packed) as found:
+        found.extractall(target, filter="data")
+    return target / "python-backend"
 
 
 @pytest.fixture(scope="session")

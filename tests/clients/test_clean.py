@@ -141,3 +141,20 @@ def test_skills_add_copies_what_git_holds_and_no_more(
     files = files_of(skill)
     assert not parts_of(list(files)) & LITTER
     assert set(files) == set(files_of(clone)) - {"metadata.json"}
+
+
+async def test_a_release_archive_holds_what_users_need_and_no_more(
+    person: Person, archive: Path, clone: Path, tmp_path: Path
+) -> None:
+    files = files_of(archive)
+    private = {*OURS_ALONE, ".gitattributes", ".gitignore"}
+    assert files == {
+        name: data for name, data in files_of(clone).items() if name.split("/")[0] not in private
+    }
+    project = tmp_path / "project"
+    project.mkdir()
+    person.run("skills", "add", archive, "-y", "-a", "cursor", "--copy", cwd=project)
+    (skill,) = project.glob(".*/skills/python-backend")
+    assert set(files_of(skill)) == set(files) - {"metadata.json"}
+    answer = await ask(["python3", skill / "server" / "launch.py"], env=person.env, cwd=project)
+    assert answer.startswith(ANSWER)

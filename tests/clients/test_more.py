@@ -29,15 +29,30 @@ def other(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Person:
     raise AssertionError
 
 
-def test_the_scanner_finds_nothing_grave_in_what_is_served(tmp_path: Path) -> None:
-    """Of the whole repository it reports the tests, which execute the blocks of the rules."""
+def scan(folder: Path) -> set[tuple[str, str]]:
+    """What the scanner finds grave: rule and file."""
     with skip_where_missing():
         commands = tools.python_tools(tools.SCANNER)
+    done = run([commands / "skill-scanner", "scan", folder, "--format", "json"], check=False)
+    found = json.loads(done.stdout[done.stdout.index("{") :])["findings"]
+    assert found, "it looked at nothing"
+    return {
+        (each["rule_id"], each["file_path"])
+        for each in found
+        if each["severity"] in ("HIGH", "CRITICAL")
+    }
+
+
+def test_the_scanner_finds_nothing_grave_in_the_skill(tmp_path: Path) -> None:
     (pack,) = read(ROOT)
     folder = write(tmp_path / "python-backend", {file.path: file.data for file in pack.files})
-    options = ["scan", str(folder), "--fail-on-severity", "high"]
-    done = run([commands / "skill-scanner", *options], check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert scan(folder) == set()
+
+
+def test_the_scanner_takes_the_server_for_a_script_of_the_skill(archive: Path) -> None:
+    """With the server beside it one finding is left: SKILL.md allows its reader no shell, and the
+    launcher starts pip. The launcher is started by the host, never by that reader."""
+    assert scan(archive) == {("ALLOWED_TOOLS_BASH_VIOLATION", "SKILL.md")}
 
 
 async def started(person: Person, launcher: Path) -> None:
