@@ -39,6 +39,7 @@ def build(folder: Path, *, check: bool = False, asked: Sequence[Path] = ()) -> l
         if not path.is_file() or path.read_bytes() != text.encode():
             stale.append(name)
             if not check:
+                path.parent.mkdir(exist_ok=True)
                 path.write_bytes(text.encode())
     return stale
 

@@ -1,6 +1,6 @@
 """How people ask: which words tell that a query is about one rule and not another. No I/O.
 
-A pack may carry `rules/_vocabulary.json`, which `packlore build --asked` counts out of queries
+A pack may carry `assets/_vocabulary.json`, which `packlore build --asked` counts out of queries
 whose right rule is known. A rule's own words cannot do that: who says that a page is empty after
 lunch does not say `pool_pre_ping`.
 """
@@ -17,8 +17,8 @@ from packlore.model import Pack, Rule, Vocabulary
 from packlore.query import Query, read_query
 from packlore.terms import terms
 
-FILE = "rules/_vocabulary.json"
-"""Where a pack has it."""
+FILE = "assets/_vocabulary.json"
+"""Where a pack has it: beside the rules, for people and agents grep in those."""
 SMOOTHING = 20
 """Terms that each rule is taken to have been asked for beyond those counted: with it a few
 queries prove little."""
