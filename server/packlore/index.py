@@ -55,6 +55,11 @@ class Candidate(NamedTuple):
     evidence: Evidence
     weights: Weights
 
+    @property
+    def is_rule(self) -> bool:
+        """Whether it is a rule, and no document."""
+        return self.entry.kind == "rule"
+
 
 class Index:
     """Immutable once built; safe to ask from many threads at once."""
@@ -65,11 +70,12 @@ class Index:
         """`vocabularies` are those of the packs that have one."""
         self._entries: Sequence[Entry] = tuple(entries)
         self._vocabularies = dict(vocabularies or {})
-        known = {pack: set(each.rules) for pack, each in self._vocabularies.items()}
-        self._numbers = {
-            (entry.pack, entry.item.id): number
-            for number, entry in enumerate(self._entries)
-            if entry.item.id in known.get(entry.pack, ())
+        numbers = {(each.pack, each.item.id): n for n, each in enumerate(self._entries)}
+        self._learnt = {
+            (pack, rule): numbers[pack, rule]
+            for pack, vocabulary in self._vocabularies.items()
+            for rule in vocabulary.rules
+            if (pack, rule) in numbers
         }
         self._profiles: dict[int, Profile] = {}
         self._lock = threading.Lock()
@@ -132,29 +138,36 @@ class Index:
     def candidates(self, query: Query, where: Filter = EVERYTHING) -> list[Candidate]:
         """What full-text search finds, and what is asked for in such words."""
         texts = dict(self._texts(query, where))
-        sounds: dict[int, tuple[float, float]] = {}
+        asked: dict[int, float] = {}
+        outside: dict[str, float] = {}
         for pack, vocabulary in self._vocabularies.items():
-            rules, outside = said(vocabulary, query)
-            for rule, asked in rules.items():
-                number = self._numbers.get((pack, rule))
-                if number is not None and where.admits(self._entries[number]):
-                    sounds[number] = (asked, outside)
-        nearest = sorted(sounds, key=lambda number: (-sounds[number][0], number))[:NEAREST]
-        found = []
-        for number in dict.fromkeys((*texts, *nearest)):
-            asked, outside = sounds.get(number, (0.0, 0.0))
-            known = evidence(
-                query,
-                self._profile(number),
-                self.idf,
-                text=texts.get(number, 0.0),
-                asked=asked,
-                outside=outside,
-            )
-            entry = self._entries[number]
-            learnt = (entry.pack, entry.item.id) in self._numbers
-            found.append(Candidate(entry, known, LEARNT if learnt else PLAIN))
-        return found
+            sounds, outside[pack] = said(vocabulary, query)
+            asked |= {
+                self._learnt[pack, rule]: sound
+                for rule, sound in sounds.items()
+                if (pack, rule) in self._learnt
+            }
+        likely = (number for number in asked if where.admits(self._entries[number]))
+        nearest = sorted(likely, key=lambda number: (-asked[number], number))[:NEAREST]
+        return [
+            self._candidate(query, number, texts.get(number, 0.0), asked.get(number, 0.0), outside)
+            for number in dict.fromkeys((*texts, *nearest))
+        ]
+
+    def _candidate(
+        self, query: Query, number: int, text: float, asked: float, outside: Mapping[str, float]
+    ) -> Candidate:
+        entry = self._entries[number]
+        learnt = (entry.pack, entry.item.id) in self._learnt
+        found = evidence(
+            query,
+            self._profile(number),
+            self.idf,
+            text=text,
+            asked=asked,
+            outside=outside[entry.pack] if learnt else 0.0,
+        )
+        return Candidate(entry, found, LEARNT if learnt else PLAIN)
 
     def _texts(self, query: Query, where: Filter) -> list[tuple[int, float]]:
         """The items that full-text search finds, by number, and their scores, best first."""
@@ -193,36 +206,39 @@ class Index:
         if not self._fits(weighed, where):
             return ()
         total = sum(value for _, value in weighed)
-        hits = (Hit(each.pack, each.item, value / (1 + total)) for each, value in weighed)
+        hits = (
+            Hit(each.entry.pack, each.entry.item, value / (1 + total)) for each, value in weighed
+        )
         return tuple(_once(sorted(hits, key=lambda hit: (-hit.score, hit.item.id))))[:limit]
-
-    def _fits(self, weighed: Iterable[tuple[Entry, float]], where: Filter) -> bool:
-        """Whether anything fits. Where a pack has a vocabulary, its rules decide and not what
-        lies beside them."""
-        learnt = plain = beside = 0.0
-        for entry, value in weighed:
-            if (entry.pack, entry.item.id) in self._numbers:
-                learnt += value
-            elif entry.pack in self._vocabularies and entry.kind != "rule":
-                beside += value
-            else:
-                plain += value
-        if where != EVERYTHING:
-            return learnt + plain + beside >= odds(CUT_FILTERED)
-        return learnt >= odds(CUT) or plain >= odds(CUT_PLAIN)
 
     def nearest(self, query: str) -> Entry | None:
         """The rule that fits best, however badly."""
         weighed = self._weighed(query, Filter(kind="rule"))
-        return max(weighed, key=lambda each: (each[1], each[0].item.id), default=(None, 0.0))[0]
+        by_value = sorted(weighed, key=lambda each: (-each[1], each[0].entry.item.id))
+        return by_value[0][0].entry if by_value else None
 
-    def _weighed(self, query: str, where: Filter) -> list[tuple[Entry, float]]:
+    def _weighed(self, query: str, where: Filter) -> list[tuple[Candidate, float]]:
         """The candidates, and how much likelier than nothing each is the answer."""
         near = self.candidates(self.mended(read_query(query)), where)
         return [
-            (entry, power(found, weights) * (1 if entry.kind == "rule" else DOCUMENT))
-            for entry, found, weights in near
+            (each, power(each.evidence, each.weights) * (1 if each.is_rule else DOCUMENT))
+            for each in near
         ]
+
+    def _fits(self, weighed: Iterable[tuple[Candidate, float]], where: Filter) -> bool:
+        """Whether anything fits. Where a pack has a vocabulary, its rules decide and not what
+        lies beside them."""
+        learnt = plain = beside = 0.0
+        for each, value in weighed:
+            if each.weights is LEARNT:
+                learnt += value
+            elif each.is_rule or each.entry.pack not in self._vocabularies:
+                plain += value
+            else:
+                beside += value
+        if where != EVERYTHING:
+            return learnt + plain + beside >= odds(CUT_FILTERED)
+        return learnt >= odds(CUT) or plain >= odds(CUT_PLAIN)
 
     def _profile(self, number: int) -> Profile:
         if number not in self._profiles:

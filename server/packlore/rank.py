@@ -21,7 +21,7 @@ Idf = Callable[[str], float]
 _FIELDS = (1.0, 0.95, 0.95, 0.8, 0.75, 0.5, 0.4)
 """What a term counts by the best field that has it, in the order of Fields."""
 
-CUT = 0.45
+CUT = 0.4
 """The probability that any of the rules fits, below which the answer is that none does."""
 CUT_PLAIN = 0.08
 """The same for packs without a vocabulary, of which less is known."""
@@ -60,7 +60,7 @@ class Weights(NamedTuple):
     bias: float
 
 
-LEARNT = Weights(Evidence(-0.07, 2.34, 1.24, 4.12, -2.60), -3.87)
+LEARNT = Weights(Evidence(0.01, 2.34, 1.24, 4.08, -2.70), -3.67)
 """For the rules of a pack with a vocabulary."""
 PLAIN = Weights(Evidence(5.58, 6.92, 2.66, 0.00, 0.00), -4.48)
 """For documents, and for the rules of other packs."""

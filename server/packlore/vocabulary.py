@@ -18,7 +18,7 @@ from packlore.query import Query, read_query
 from packlore.terms import terms
 
 FILE = "assets/_vocabulary.json"
-"""Where a pack has it: beside the rules, for people and agents grep in those."""
+"""Where a pack has it: not among the rules, for people and agents grep in those."""
 SMOOTHING = 20
 """Terms that each rule is taken to have been asked for beyond those counted: with it a few
 queries prove little."""
