@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "model", "terms"),
     ("parse", "locate", "smells", "spelling", "fields", "filter"),
     ("assemble", "query"),
-    ("read", "rank", "vocabulary"),
+    ("read", "fulltext", "rank", "vocabulary"),
     ("lint", "index"),
     ("library",),
     ("render", "arguments"),

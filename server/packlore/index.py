@@ -1,18 +1,15 @@
-"""Packs to an Index; a query to Hits. SQLite FTS5 in memory, built once and never changed."""
+"""Packs to an Index; a query to Hits. Built once and never changed."""
 
 from __future__ import annotations
 
-import math
-import sqlite3
-import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from packlore.fields import Fields, fields
+from packlore.fields import fields
 from packlore.filter import EVERYTHING, Entry, Filter
+from packlore.fulltext import FullText
 from packlore.model import Hit, Rule, Vocabulary
 from packlore.query import Query, read_query
 from packlore.rank import (
@@ -31,21 +28,13 @@ from packlore.rank import (
     profile,
 )
 from packlore.spelling import Spelling
-from packlore.terms import is_han, terms
+from packlore.terms import is_han
 from packlore.vocabulary import said
 
-WEIGHTS = (6.0, 5.0, 5.0, 3.0, 2.0, 1.5, 1.0)
-"""What a word counts in each of the Fields."""
 CANDIDATES = 12
 """Items that full-text search hands to the ranking."""
 NEAREST = 8
 """Items that the vocabulary of a pack adds to them."""
-MAX_ASKED = 24
-"""Terms of a query that full-text search is asked for, the rarest first."""
-MIN_ASKED = 1
-"""Terms that are asked for whatever they cost."""
-MAX_MATCHES = 2_000
-"""Items that the terms may match in all: what bounds a search of a large pack."""
 
 
 class Candidate(NamedTuple):
@@ -78,44 +67,16 @@ class Index:
             if (pack, rule) in numbers
         }
         self._profiles: dict[int, Profile] = {}
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(":memory:", check_same_thread=False)
-        weakref.finalize(self, self._db.close)  # a watched pack leaves an index behind per change
-        columns = ", ".join(Fields._fields)
-        self._db.execute(
-            f"CREATE VIRTUAL TABLE fts USING fts5({columns}, content='', "
-            """tokenize="unicode61 remove_diacritics 0 tokenchars '_'")"""
-        )
-        self._db.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(fts, row)")
-        places = ", ".join("?" * (len(Fields._fields) + 1))
-        self._db.executemany(
-            f"INSERT INTO fts(rowid, {columns}) VALUES ({places})",  # noqa: S608 no values in it
-            (
-                (number, *(" ".join(terms(text)) for text in fields(entry.item)))
-                for number, entry in enumerate(self._entries)
-            ),
-        )
-        rows = self._db.execute("SELECT term, doc FROM vocabulary")
-        self._counts: dict[str, int] = dict(rows)
-        size = len(self._entries)
-        self._rarest = math.log(2 * size + 2)
-        self._rarities = {
-            term: math.log(1 + (size - count + 0.5) / (count + 0.5))
-            for term, count in self._counts.items()
-        }
+        self._text = FullText(fields(entry.item) for entry in self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def idf(self, term: str) -> float:
-        """How rare a term is: from about 0 in every item to the most in none."""
-        return self._rarities.get(term, self._rarest)
 
     @cached_property
     def _known(self) -> dict[str, int]:
         """The words that a query may have, and how common each is."""
         said = (term for words in self._vocabularies.values() for term in words.terms)
-        return dict.fromkeys(said, 1) | self._counts
+        return dict.fromkeys(said, 1) | dict(self._text.counts)
 
     @cached_property
     def _spelling(self) -> Spelling:
@@ -137,7 +98,12 @@ class Index:
 
     def candidates(self, query: Query, where: Filter = EVERYTHING) -> list[Candidate]:
         """What full-text search finds, and what is asked for in such words."""
-        texts = dict(self._texts(query, where))
+
+        def admits(number: int) -> bool:
+            return where.admits(self._entries[number])
+
+        everything = where == EVERYTHING
+        texts = self._text.find(query.weights, CANDIDATES, None if everything else admits)
         asked: dict[int, float] = {}
         outside: dict[str, float] = {}
         for pack, vocabulary in self._vocabularies.items():
@@ -147,8 +113,9 @@ class Index:
                 for rule, sound in sounds.items()
                 if (pack, rule) in self._learnt
             }
-        likely = (number for number in asked if where.admits(self._entries[number]))
-        nearest = sorted(likely, key=lambda number: (-asked[number], number))[:NEAREST]
+        nearest = sorted(filter(admits, asked), key=lambda number: (-asked[number], number))[
+            :NEAREST
+        ]
         return [
             self._candidate(query, number, texts.get(number, 0.0), asked.get(number, 0.0), outside)
             for number in dict.fromkeys((*texts, *nearest))
@@ -162,43 +129,12 @@ class Index:
         found = evidence(
             query,
             self._profile(number),
-            self.idf,
+            self._text.idf,
             text=text,
             asked=asked,
             outside=outside[entry.pack] if learnt else 0.0,
         )
         return Candidate(entry, found, LEARNT if learnt else PLAIN)
-
-    def _texts(self, query: Query, where: Filter) -> list[tuple[int, float]]:
-        """The items that full-text search finds, by number, and their scores, best first."""
-        asked = self._asked(query)
-        if not asked:
-            return []
-        match = " OR ".join(f'"{term}"' for term in asked)
-        weights = ", ".join(map(str, WEIGHTS))
-        found = f"SELECT rowid, -bm25(fts, {weights}) AS score FROM fts WHERE fts MATCH ?"  # noqa: S608 numbers
-        with self._lock:
-            if where == EVERYTHING:
-                order = f"{found} ORDER BY score DESC, rowid LIMIT {CANDIDATES}"
-                return self._db.execute(order, (match,)).fetchall()
-            rows = self._db.execute(found, (match,)).fetchall()
-        admitted = [row for row in rows if where.admits(self._entries[row[0]])]
-        admitted.sort(key=lambda row: (-row[1], row[0]))
-        return admitted[:CANDIDATES]
-
-    def _asked(self, query: Query) -> list[str]:
-        """The terms that full-text search looks for: the rarest, while the items that have them
-        are no more than MAX_MATCHES."""
-        known = [term for term in query.weights if term in self._counts]
-        known.sort(key=lambda term: (-query.weights[term] * self.idf(term), term))
-        matches = 0
-        asked: list[str] = []
-        for term in known[:MAX_ASKED]:
-            matches += self._counts[term]
-            if matches > MAX_MATCHES and len(asked) >= MIN_ASKED:
-                break
-            asked.append(term)
-        return asked
 
     def search(self, query: str, where: Filter = EVERYTHING, limit: int = 5) -> tuple[Hit, ...]:
         """The best hits of `query`, best first; none where nothing fits."""
