@@ -35,6 +35,8 @@ CANDIDATES = 12
 """Items that full-text search hands to the ranking."""
 NEAREST = 8
 """Items that the vocabulary of a pack adds to them."""
+LEAST = 1 / 4_000
+"""The share of the best hit's score from which on another is worth a line."""
 
 
 class Candidate(NamedTuple):
@@ -113,12 +115,10 @@ class Index:
                 for rule, sound in sounds.items()
                 if (pack, rule) in self._learnt
             }
-        nearest = sorted(filter(admits, asked), key=lambda number: (-asked[number], number))[
-            :NEAREST
-        ]
+        by_sound = sorted(filter(admits, asked), key=lambda number: (-asked[number], number))
         return [
             self._candidate(query, number, texts.get(number, 0.0), asked.get(number, 0.0), outside)
-            for number in dict.fromkeys((*texts, *nearest))
+            for number in dict.fromkeys((*texts, *by_sound[:NEAREST]))
         ]
 
     def _candidate(
@@ -145,7 +145,8 @@ class Index:
         hits = (
             Hit(each.entry.pack, each.entry.item, value / (1 + total)) for each, value in weighed
         )
-        return tuple(_once(sorted(hits, key=lambda hit: (-hit.score, hit.item.id))))[:limit]
+        best, *others = _once(sorted(hits, key=lambda hit: (-hit.score, hit.item.id)))
+        return (best, *(hit for hit in others if hit.score >= best.score * LEAST))[:limit]
 
     def nearest(self, query: str) -> Entry | None:
         """The rule that fits best, however badly."""
