@@ -17,6 +17,7 @@ MAX_TERMS = 48
 HAN = 0.4
 """What a pair of Chinese characters counts: a word is two or three of them."""
 
+# None of these may take more than linear time: what is asked is anything.
 _NOISE = (
     re.compile(r"0x[0-9a-fA-F]{4,}"),  # addresses
     re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"),  # UUIDs
@@ -24,17 +25,25 @@ _NOISE = (
     re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?\S*"),  # times
     re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"),  # addresses of machines
     re.compile(r"\(Background on this error at: \S+\)|https?://\S+"),
-    re.compile(r'^\s*File "[^"]*", line \d+, in .*$', re.MULTILINE),
-    re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE),
+    re.compile(r'\bFile "[^"]*", line \d+(?:, in [\w<>]+)?'),
+    re.compile(r"Traceback \(most recent call last\):"),
 )
 _MESSAGE = re.compile(
-    r"(?:\b[\w.]*(?:Error|Exception|ExceptionGroup|Warning|Greenlet|Interrupt)\b|\bERROR|"
+    r"(?:(?<![\w.])[\w.]*(?:Error|Exception|ExceptionGroup|Warning|Greenlet|Interrupt)\b|\bERROR|"
     r"\bFATAL|\bWARNING)[^\n]*"
 )
 _CODE = re.compile(
-    r"^\s*(?:import \w|from [\w.]+ import|(?:async )?def \w|class \w|@\w|return\b|await |with |"
-    r"async (?:with|for) |for \w+ in |try:|except\b|[\w.\[\]]+ = |[\w.]+\([^)]*\)?:?$)",
+    r"^[ \t]*(?:import \w|from [\w.]+ import|(?:async )?def \w|class \w|@\w|return\b|await |with |"
+    r"async (?:with|for) |for \w+ in |try:|except\b|[\w.\[\]]+ = |[\w.]+\([^)\n]*\)?:?$)",
     re.MULTILINE,
+)
+_NOTE = re.compile(r"(?:^|\s)#[ \t]+(.+)$", re.MULTILINE)
+_FLAT_CODE = re.compile(
+    r"\basync (?:def|with) |\bdef \w+\(|\bclass \w+[(:]|\bawait \w|\bimport \w|\w = \w|\w\([^()]*\)"
+)
+_LINE_START = re.compile(
+    r"(?<!async)\s(?=async (?:def|with|for) |def |class |await |with |for \w+ in |try:|except\b|finally:|"
+    r"raise\b|return\b|yield\b|while |import |from [\w.]+ import |@\w|# )"
 )
 _COMMENT = re.compile(r"#\s*(.+)$|\"\"\"(.+?)\"\"\"", re.MULTILINE)
 
@@ -52,7 +61,7 @@ def read_query(raw: str) -> Query:
     """Reduce a query of any size, in time that is bounded by MAX_QUERY."""
     if len(raw) > MAX_QUERY:
         raw = f"{raw[: MAX_QUERY // 2]}\n{raw[-MAX_QUERY // 2 :]}"
-    text = raw
+    text = _unfolded(raw)
     for pattern in _NOISE:
         text = pattern.sub(" ", text)
     code_lines = len(_CODE.findall(text))
@@ -68,6 +77,18 @@ def read_query(raw: str) -> Query:
     return Query(weights, code, bool(messages))
 
 
+def _unfolded(text: str) -> str:
+    """The text with its lines. What comes in one line, from a log or a program, has lost them, or
+    has them as `\\n`."""
+    if "\n" in text.strip():
+        return text
+    if "\\n" in text:
+        return text.replace("\\n", "\n").replace('\\"', '"')
+    if len(_FLAT_CODE.findall(text)) > 1:
+        return _LINE_START.sub("\n", text)
+    return text
+
+
 def _weighed(text: str, *, code: bool, messages: list[str]) -> Iterator[tuple[str, float]]:
     if code:
         for match in _COMMENT.finditer(text):  # people say in comments what they ask
@@ -76,8 +97,8 @@ def _weighed(text: str, *, code: bool, messages: list[str]) -> Iterator[tuple[st
             yield from ((term, 1.0) for term in terms(said))
         yield from ((term, 0.7) for term in terms(_COMMENT.sub(" ", text)))
     elif messages:
-        for message in messages:
-            yield from ((term, 1.0) for term in terms(message))
+        for said in (*messages, *_NOTE.findall(text)):  # the note of the one who pastes it
+            yield from ((term, 1.0) for term in terms(said))
         yield from ((term, 0.6) for term in terms(text))
     else:
         yield from ((term, 1.0) for term in terms(text))
