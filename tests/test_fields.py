@@ -34,15 +34,13 @@ def test_a_comment_in_code_is_no_heading_and_an_open_fence_runs_to_the_end(tmp_p
     assert found.code == "await read()\n"
 
 
-def test_of_a_document_the_words_are_weighed(tmp_path: Path) -> None:
-    folder = own(
-        tmp_path, references__a="x", **{"references__notes.md": "# N\n\nW\n\n```\nC\n```\n"}
-    )
-    documents = {each.id: fields(each) for each in read(folder)[0].documents}
+def test_a_document_has_words_and_code_and_other_files_are_code(tmp_path: Path) -> None:
+    notes = {"references__notes.md": "# N\n\nW\n\n```\nC\n```\n", "assets__a.py": "x = 1\n"}
+    documents = {each.id: fields(each) for each in read(own(tmp_path, **notes))[0].documents}
     found = documents["references/notes.md"]
-    assert (found.headings, found.code) == ("N", "")
-    assert "W" in found.prose
-    assert documents["references/a"].prose == ""
+    assert (found.headings, found.code) == ("N", "C\n")
+    assert found.prose.split() == ["#", "N", "W"]
+    assert (documents["assets/a.py"].prose, documents["assets/a.py"].code) == ("", "x = 1\n")
 
 
 def test_in_our_pack_both_ways_of_reading_agree() -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from packlore.model import Document, Rule
 
 _FENCE = re.compile(
-    r"^ {0,3}(```+|~~~+)[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
+    r"^ {0,3}(```+|~~~+).*\n((?:(?! {0,3}\1[`~]*[ \t]*\n).*\n)*)(?: {0,3}\1.*\n)?", re.MULTILINE
 )
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.*)$", re.MULTILINE)
 
@@ -30,11 +30,16 @@ class Fields(NamedTuple):
 
 
 def fields(item: Rule | Document) -> Fields:
-    """The fields of a rule or document. Of documents the words are enough: their code shows what
-    that of the rules shows."""
+    """The fields of a rule or document. A file that is no Markdown is all code."""
     rule = item if isinstance(item, Rule) else None
-    text = rule.body if rule else item.text if isinstance(item, Document) and item.structure else ""
-    prose = _FENCE.sub("", text)
+    text = item.body if isinstance(item, Rule) else item.text
+    if rule is None and item.structure is None:
+        prose, code = "", text
+    else:
+        parts = _FENCE.split(
+            text if text.endswith("\n") else f"{text}\n"
+        )  # words, marks, code, words, ...
+        prose, code = "".join(parts[::3]), "".join(parts[2::3])
     return Fields(
         title=f"{item.title} {item.id}",
         symptoms="\n".join(rule.symptoms) if rule else "",
@@ -42,5 +47,5 @@ def fields(item: Rule | Document) -> Fields:
         tags=" ".join((*item.tags, item.category)),
         headings="\n".join(_HEADING.findall(prose)),
         prose=f"{rule.impact_description}\n{prose}" if rule else prose,
-        code="\n".join(match[1] for match in _FENCE.findall(text)) if rule else "",
+        code=code,
     )

@@ -48,6 +48,9 @@ def forms(word: str) -> tuple[str, ...]:
     """The terms of one word: none for a stop word, several for an identifier of parts."""
     if len(word) > MAX_WORD:
         return ()
+    if word.isascii() and word.isalpha() and word[1:].islower():  # most words are plain ones
+        lower = word.lower()
+        return () if lower in STOP_WORDS else (stem(lower),)
     if _HAN.search(word):
         if _HAN.fullmatch(word):
             return tuple(word[i : i + 2] for i in range(len(word) - 1)) or (word,)
@@ -73,10 +76,11 @@ def stem(word: str) -> str:
     """The word without its English ending, so that `timed`, `times` and `timing` are one term."""
     if len(word) < 4 or not word.isascii() or not word.isalpha() or word.endswith("ss"):
         return word
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)]
-            break
+    if word.endswith(_ENDINGS):
+        for ending in _ENDINGS:
+            if word.endswith(ending) and len(word) - len(ending) >= 3:
+                word = word[: -len(ending)]
+                break
     if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiousl":
         word = word[:-1]
     if word.endswith("ll") and len(word) > 4:
