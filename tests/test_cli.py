@@ -13,7 +13,7 @@ import pytest
 
 from packlore import cli
 from packlore.locate import VARIABLE
-from tests.packs import own, write
+from tests.packs import own, rule, write
 
 COMMANDS = ("serve", "search", "show", "list", "lint", "build")
 
@@ -168,3 +168,24 @@ def test_output_is_utf8_whatever_the_terminal_says(pack: str) -> None:
         check=True,
     )
     assert json.loads(done.stdout.decode())["items"]
+
+
+def test_a_process_says_all_it_has_to_say_before_it_ends(tmp_path: Path) -> None:
+    """It leaves without taking anything apart: nothing may be left in a buffer by then."""
+    long = rule("Long").replace("- None.", "- None.\n\n" + "Word and word. " * 40_000)
+    folder = own(tmp_path, **{"rules__asyncio-long.md": long})
+
+    def packlore(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "packlore", *arguments, "--pack", str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    shown = packlore("show", "--json", "asyncio-long")
+    assert shown.returncode == 0
+    assert json.loads(shown.stdout)["items"][0]["id"] == "asyncio-long"
+    linted = packlore("lint")
+    assert linted.returncode == 1
+    assert "rule-length" in linted.stdout
+    assert "problems in 2 rules" in linted.stderr
+    unknown = packlore("show", "asyncio-lang")
+    assert unknown.returncode == 2
+    assert "asyncio-long" in unknown.stderr
