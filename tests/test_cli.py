@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +178,8 @@ def test_a_process_says_all_it_has_to_say_before_it_ends(tmp_path: Path) -> None
 
     def packlore(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "packlore", *arguments, "--pack", str(folder)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
     shown = packlore("show", "--json", "asyncio-long")
     assert shown.returncode == 0
