@@ -9,7 +9,7 @@ BIN := .venv/bin
 OLD := .venv-oldest/bin
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
-.PHONY: help run test test-clients lint format proofs proofs-oldest evidence build bench bench-finding bench-load clean
+.PHONY: help run test test-clients lint format proofs proofs-oldest evidence build bench bench-finding bench-load release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -56,6 +56,9 @@ bench-finding: .venv/.test ## measure how often the right rule comes first
 
 bench-load: .venv/.test ## measure requests a second over HTTP
 	@$(BIN)/python -m benchmarks.load
+
+release: ## commit what users need to the branch `skill`
+	@$(FOUND) scripts/release.py
 
 clean: ## remove the environments and caches
 	rm -rf .venv .venv-oldest .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -158,3 +160,22 @@ async def test_a_release_archive_holds_what_users_need_and_no_more(
     assert set(files_of(skill)) == set(files) - {"metadata.json"}
     answer = await ask(["python3", skill / "server" / "launch.py"], env=person.env, cwd=project)
     assert answer.startswith(ANSWER)
+
+
+def test_the_branch_for_users_installs_what_the_archive_holds(
+    from_git: Person, archive: Path, remote: Path, tmp_path: Path
+) -> None:
+    work, project = tmp_path / "work", tmp_path / "project"
+    project.mkdir()
+    run(["git", "clone", "-q", remote, work])
+    who = {"GIT_AUTHOR_NAME": "x", "GIT_AUTHOR_EMAIL": "x@example.com"}
+    env = {**os.environ, **who, **{name.replace("AUTHOR", "COMMITTER"): who[name] for name in who}}
+    for _ in range(2):  # the second release follows the first
+        run([sys.executable, work / "scripts" / "release.py"], cwd=work, env=env)
+    assert run(["git", "-C", work, "rev-list", "--count", "skill"]).stdout.strip() == "2"
+    assert run(["git", "-C", work, "status", "--porcelain"]).stdout == ""
+    run(["git", "-C", work, "push", "-q", "origin", "skill"])
+    url = "https://git.example/remote.git#skill"
+    from_git.run("skills", "add", url, "-y", "-a", "cursor", "--copy", cwd=project)
+    (skill,) = project.glob(".*/skills/python-backend")
+    assert set(files_of(skill)) == set(files_of(archive)) - {"metadata.json"}
