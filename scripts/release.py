@@ -1,5 +1,5 @@
-"""Commits what users need to the branch `skill`: HEAD without what .gitattributes keeps out of an
-archive. `npx skills add OWNER/REPO#skill` then installs no tests. Nothing is pushed."""
+"""Commits what users need to the branch `skill`: HEAD without what only those who work on the
+repository need. `npx skills add OWNER/REPO#skill` then installs no tests. Nothing is pushed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 BRANCH = "skill"
+PRIVATE = (".ci", ".gitignore", "benchmarks", "scripts", "tests")
 
 
 def git(*arguments: str, **environ: str) -> bytes:
@@ -24,8 +25,9 @@ def main() -> None:
     """Make the commit, after those of earlier releases, and say where it is."""
     head = git("rev-parse", "--short", "HEAD").decode().strip()
     earlier = git("for-each-ref", "--format=%(objectname)", f"refs/heads/{BRANCH}").decode().split()
+    kept_back = [f":(exclude){name}" for name in PRIVATE]
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(git("archive", "HEAD"))) as archive:
+        with tarfile.open(fileobj=io.BytesIO(git("archive", "HEAD", ".", *kept_back))) as archive:
             archive.extractall(Path(folder, "tree"), filter="data")
         place = {"GIT_INDEX_FILE": f"{folder}/index", "GIT_WORK_TREE": f"{folder}/tree"}
         git("add", "--all", "--force", ".", **place)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-import tarfile
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,15 +68,22 @@ def dist(build: Path, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def archive(remote: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a release archive of the clone unpacks to."""
-    target = tmp_path_factory.mktemp("archive")
-    packed = target / "release.tar"
-    prefix = "--prefix=python-backend/"
-    tools.run(["git", "-C", remote, "archive", prefix, "-o", packed, "main"])
-    with tarfile.open(packed) as found:
-        found.extractall(target, filter="data")
-    return target / "python-backend"
+def released(remote: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the branch for users, as `make release` commits it, twice; `remote` has it."""
+    work = tmp_path_factory.mktemp("release") / "python-backend"
+    tools.run(["git", "clone", "-q", remote, work])
+    who = {
+        f"GIT_{role}_{what}": "x@x"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    for _ in range(2):
+        script = work / "scripts" / "release.py"
+        tools.run([sys.executable, script], cwd=work, env={**os.environ, **who})
+    assert tools.run(["git", "-C", work, "status", "--porcelain"]).stdout == ""
+    tools.run(["git", "-C", work, "push", "-q", "origin", "skill"])
+    tools.run(["git", "-C", work, "checkout", "-q", "skill"])
+    return work
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -145,37 +143,24 @@ def test_skills_add_copies_what_git_holds_and_no_more(
     assert set(files) == set(files_of(clone)) - {"metadata.json"}
 
 
-async def test_a_release_archive_holds_what_users_need_and_no_more(
-    person: Person, archive: Path, clone: Path, tmp_path: Path
-) -> None:
-    files = files_of(archive)
-    private = {*OURS_ALONE, ".gitattributes", ".gitignore"}
-    assert files == {
+def test_the_branch_for_users_holds_what_they_need_and_no_more(released: Path, clone: Path) -> None:
+    private = {*OURS_ALONE, ".gitignore"}
+    assert {name: data for name, data in files_of(released).items() if ".git/" not in name} == {
         name: data for name, data in files_of(clone).items() if name.split("/")[0] not in private
     }
-    project = tmp_path / "project"
-    project.mkdir()
-    person.run("skills", "add", archive, "-y", "-a", "cursor", "--copy", cwd=project)
-    (skill,) = project.glob(".*/skills/python-backend")
-    assert set(files_of(skill)) == set(files) - {"metadata.json"}
-    answer = await ask(["python3", skill / "server" / "launch.py"], env=person.env, cwd=project)
-    assert answer.startswith(ANSWER)
+    assert run(["git", "-C", released, "rev-list", "--count", "HEAD"]).stdout.strip() == "2"
 
 
-def test_the_branch_for_users_installs_what_the_archive_holds(
-    from_git: Person, archive: Path, remote: Path, tmp_path: Path
+async def test_skills_add_of_that_branch_takes_no_tests_and_the_server_answers(
+    from_git: Person, person: Person, released: Path, tmp_path: Path
 ) -> None:
-    work, project = tmp_path / "work", tmp_path / "project"
-    project.mkdir()
-    run(["git", "clone", "-q", remote, work])
-    who = {"GIT_AUTHOR_NAME": "x", "GIT_AUTHOR_EMAIL": "x@example.com"}
-    env = {**os.environ, **who, **{name.replace("AUTHOR", "COMMITTER"): who[name] for name in who}}
-    for _ in range(2):  # the second release follows the first
-        run([sys.executable, work / "scripts" / "release.py"], cwd=work, env=env)
-    assert run(["git", "-C", work, "rev-list", "--count", "skill"]).stdout.strip() == "2"
-    assert run(["git", "-C", work, "status", "--porcelain"]).stdout == ""
-    run(["git", "-C", work, "push", "-q", "origin", "skill"])
-    url = "https://git.example/remote.git#skill"
-    from_git.run("skills", "add", url, "-y", "-a", "cursor", "--copy", cwd=project)
-    (skill,) = project.glob(".*/skills/python-backend")
-    assert set(files_of(skill)) == set(files_of(archive)) - {"metadata.json"}
+    (line,) = re.findall(r"`(OWNER/REPO#\S+)`", README)
+    url = line.replace("OWNER/REPO", "https://git.example/remote.git")
+    from_git.run("skills", "add", url, "-y", "-a", "cursor", "--copy", cwd=tmp_path)
+    skill = next(tmp_path.glob(".*/skills/python-backend"))  # noqa: ASYNC240 nothing else runs
+    assert {"tests", "benchmarks"}.isdisjoint(parts_of(list(files_of(skill))))
+    kept = {name for name in files_of(released) if ".git/" not in name}
+    assert set(files_of(skill)) == kept - {"metadata.json"}
+    env = {**from_git.env, "XDG_CACHE_HOME": str(person.home / ".cache")}
+    answer = await ask(["python3", skill / "server" / "launch.py"], env=env, cwd=tmp_path)
+    assert answer.startswith(ANSWER)

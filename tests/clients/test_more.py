@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -49,10 +50,14 @@ def test_the_scanner_finds_nothing_grave_in_the_skill(tmp_path: Path) -> None:
     assert scan(folder) == set()
 
 
-def test_the_scanner_takes_the_server_for_a_script_of_the_skill(archive: Path) -> None:
+def test_the_scanner_takes_the_server_for_a_script_of_the_skill(
+    released: Path, tmp_path: Path
+) -> None:
     """With the server beside it one finding is left: SKILL.md allows its reader no shell, and the
     launcher starts pip. The launcher is started by the host, never by that reader."""
-    assert scan(archive) == {("ALLOWED_TOOLS_BASH_VIOLATION", "SKILL.md")}
+    folder = tmp_path / "python-backend"
+    shutil.copytree(released, folder, ignore=shutil.ignore_patterns(".git"))
+    assert scan(folder) == {("ALLOWED_TOOLS_BASH_VIOLATION", "SKILL.md")}
 
 
 async def started(person: Person, launcher: Path) -> None:
