@@ -127,11 +127,11 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_what_cannot_be_installed_is_told_on_stderr_with_a_way_out(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
+def launched(**env: str) -> str:
+    """What the launcher says where it cannot install: on stderr alone, and with exit code 1."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "server" / "launch.py")],
-        env={"PATH": str(tmp_path / "bin"), "PACKLORE_DATA": "/dev/null/x", "HOME": str(tmp_path)},
+        env=env,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -139,7 +139,13 @@ def test_what_cannot_be_installed_is_told_on_stderr_with_a_way_out(tmp_path: Pat
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "PACKLORE_DATA names another folder" in done.stderr
+    return done.stderr
+
+
+def test_what_cannot_be_installed_is_told_on_stderr_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    said = launched(PATH=str(tmp_path / "bin"), PACKLORE_DATA="/dev/null/x", HOME=str(tmp_path))
+    assert "PACKLORE_DATA names another folder" in said
 
 
 def test_where_uv_and_pip_both_fail_both_are_named_in_few_lines(tmp_path: Path) -> None:
@@ -147,24 +153,15 @@ def test_where_uv_and_pip_both_fail_both_are_named_in_few_lines(tmp_path: Path) 
     uv = tmp_path / "bin" / "uv"
     uv.write_text("#!/bin/sh\necho no index >&2\nexit 2\n")
     uv.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "server" / "launch.py")],
-        env={
-            "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
-            "PACKLORE_DATA": str(tmp_path / "data"),
-            "PIP_NO_INDEX": "1",
-            "PIP_CONFIG_FILE": os.devnull,
-        },
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
+    text = launched(
+        PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin",
+        PACKLORE_DATA=str(tmp_path / "data"),
+        PIP_NO_INDEX="1",
+        PIP_CONFIG_FILE=os.devnull,
     )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    said = done.stderr.splitlines()
+    said = text.splitlines()
     assert said[1:3] == ["packlore: no index", "packlore: uv could not install"]
     assert said[-2] == "packlore: pip could not install"
     assert said[-1].startswith("packlore: could not install. It needs a network")
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in text
     assert list((tmp_path / "data").iterdir()) == []

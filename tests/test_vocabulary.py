@@ -18,7 +18,7 @@ from tests.packs import own, rule, write
 LUNCH = ["empty page after lunch", "an empty page, then lunch", "page empty, back from lunch"] * 3
 TILLS = ["two tills sold the last ticket", "tills disagree", "the tills count one ticket twice"]
 GARDEN = [
-    f"{verb} {what} in my garden"
+    f"{verb} {what} in my garden, hound"
     for verb in ("water", "plant", "cut")
     for what in ("tulips", "grass")
 ]
@@ -94,9 +94,10 @@ def test_a_topic_outside_one_pack_does_not_silence_another(pack: Path, tmp_path:
 
 
 def test_a_known_word_of_the_vocabulary_is_not_mended_away(pack: Path) -> None:
-    # `tills` is one letter from `ticks`-like words of other packs, and is what people say.
-    library = Library.open([pack])
-    assert library.index.mended(read_query("tills")).weights == read_query("tills").weights
+    # `hound` is a letter away from `bound`, which the rules have.
+    assert Library.open([pack]).index.mended(read_query("hound")).weights == {"hound": 1.0}
+    bare = Library.open([own(pack.parent / "bare")])
+    assert set(bare.index.mended(read_query("hound")).weights) == {"bound"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ With `serve --http`, PACKLORE_TOKEN is the bearer token that clients must send."
 
 
 def parser() -> argparse.ArgumentParser:
+    """The parser of the command line; the name of the command is in `command`."""
     made = argparse.ArgumentParser(
         prog="packlore",
         description="Find and serve proven rules for coding agents.",

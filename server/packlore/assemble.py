@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from packlore.fields import HEADING
 from packlore.model import (
     Category,
     Document,
@@ -31,7 +32,6 @@ _KINDS: Mapping[str, Kind] = {
     "checklists": "checklist",
     "assets": "asset",
 }
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.*)$", re.MULTILINE)
 _SECTION = re.compile(
     r"^(?:\d+\.\s*)?(?P<title>.+?)\s*\((?P<id>[a-z0-9][a-z0-9_-]*)(?P<inside>[^)]*)\)(?P<rest>.*)$"
 )
@@ -201,7 +201,7 @@ def _categories(parsed: Mapping[str, Parsed]) -> dict[str, Category]:
     found: dict[str, Category] = {}
     for path in ("rules/_sections.md", "references/_sections.md"):
         # By lines, not by blocks: this file is read at every start, and holds no code.
-        _, *parts = _HEADING.split(parsed[path].body) if path in parsed else [""]
+        _, *parts = HEADING.split(parsed[path].body) if path in parsed else [""]
         for title, prose in zip(parts[::2], parts[1::2], strict=True):
             match = _SECTION.match(title.strip())
             if not match or match["id"] in found:

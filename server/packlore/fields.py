@@ -14,7 +14,8 @@ from packlore.model import Document, Rule
 _FENCE = re.compile(
     r"^ {0,3}(```+|~~~+).*\n((?:(?! {0,3}\1[`~]*[ \t]*\n).*\n)*)(?: {0,3}\1.*\n)?", re.MULTILINE
 )
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.*)$", re.MULTILINE)
+HEADING = re.compile(r"^#{1,6}[ \t]+(.*)$", re.MULTILINE)
+"""A heading of Markdown, and its text."""
 
 
 class Fields(NamedTuple):
@@ -45,7 +46,7 @@ def fields(item: Rule | Document) -> Fields:
         symptoms="\n".join(rule.symptoms) if rule else "",
         aliases="\n".join(rule.aliases) if rule else "",
         tags=" ".join((*item.tags, item.category)),
-        headings="\n".join(_HEADING.findall(prose)),
+        headings="\n".join(HEADING.findall(prose)),
         prose=f"{rule.impact_description}\n{prose}" if rule else prose,
         code=code,
     )

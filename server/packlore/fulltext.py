@@ -31,7 +31,7 @@ class FullText:
             f"CREATE VIRTUAL TABLE fts USING fts5({columns}, content='', "
             """tokenize="unicode61 remove_diacritics 0 tokenchars '_'")"""
         )
-        self._db.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(fts, row)")
+        self._db.execute("CREATE VIRTUAL TABLE words USING fts5vocab(fts, row)")
         places = ", ".join("?" * (len(Fields._fields) + 1))
         added = self._db.executemany(
             f"INSERT INTO fts(rowid, {columns}) VALUES ({places})",  # noqa: S608 no values in it
@@ -42,7 +42,7 @@ class FullText:
         )
         size = max(added.rowcount, 0)
         self.counts: Mapping[str, int] = dict(
-            self._db.execute("SELECT term, doc FROM vocabulary").fetchall()
+            self._db.execute("SELECT term, doc FROM words").fetchall()
         )
         self._rarest = math.log(2 * size + 2)
         self._rarities = {

@@ -150,9 +150,11 @@ class Index:
 
     def nearest(self, query: str) -> Entry | None:
         """The rule that fits best, however badly."""
-        weighed = self._weighed(query, Filter(kind="rule"))
-        by_value = sorted(weighed, key=lambda each: (-each[1], each[0].entry.item.id))
-        return by_value[0][0].entry if by_value else None
+        weighed = self._weighed(query, EVERYTHING)
+        rules = [
+            (-value, each.entry.item.id, each.entry) for each, value in weighed if each.is_rule
+        ]
+        return min(rules, key=lambda each: each[:2])[2] if rules else None
 
     def _weighed(self, query: str, where: Filter) -> list[tuple[Candidate, float]]:
         """The candidates, and how much likelier than nothing each is the answer."""

@@ -24,11 +24,12 @@ SMOOTHING = 20
 queries prove little."""
 RAREST = 2
 """Times that a term must have been said; a word that came once is chance."""
-_FORM = 'expected {"asked": {"rule-id": ["query", ...]}, "outside": {"topic": ["query", ...]}}'
 MOST = 200
 """The largest weight of a term, in tenths."""
 SCALE = 3.0
 """What makes the sum for a plain case about 1."""
+
+_FORM = 'expected {"asked": {"rule-id": ["query", ...]}, "outside": {"topic": ["query", ...]}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def count(rules: Iterable[Rule], asked: Iterable[Asked]) -> Vocabulary:
         words = read_query(each.query).weights
         if not each.rules:
             outside[each.topic].update(words.keys())
-        elif each.rules[0] in spoken:
+        else:
             spoken[each.rules[0]].update(words.keys())
     counts = [*spoken.values(), *(outside[topic] for topic in sorted(outside))]
     return Vocabulary(tuple(spoken), tuple(sorted(outside)), dict(_telling(counts)))

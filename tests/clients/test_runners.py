@@ -51,34 +51,30 @@ def wheel(dist: Path) -> Path:
     return found
 
 
-def line_of(readme: str, start: str, wheel: Path) -> list[str]:
-    """The command of the README that begins with `start`."""
-    (line,) = [each.strip() for each in readme.splitlines() if each.startswith(f"    {start}")]
-    return shlex.split(line.replace("WHEEL", str(wheel)))
+async def answer_of(tools: Path, start: str, wheel: Path, env: dict[str, str], cwd: Path) -> str:
+    """What a search answers after the README's line that begins with `start`."""
+    (line,) = [each.strip() for each in README.splitlines() if each.startswith(f"    {start}")]
+    command, *arguments = shlex.split(line.replace("WHEEL", str(wheel)))
+    return await ask([tools / command, *arguments], env=env, cwd=cwd)
 
 
 async def test_uvx_runs_the_server_from_the_wheel(
     uv: Path, wheel: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    command, *arguments = line_of(README, "uvx ", wheel)
-    answer = await ask([uv / command, *arguments], env=environ, cwd=tmp_path)
-    assert answer.startswith(ANSWER)
+    assert (await answer_of(uv, "uvx ", wheel, environ, tmp_path)).startswith(ANSWER)
 
 
 async def test_uv_tool_run_is_the_same(
     uv: Path, wheel: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    _, *arguments = line_of(README, "uvx ", wheel)
-    answer = await ask([uv / "uv", "tool", "run", *arguments], env=environ, cwd=tmp_path)
-    assert answer.startswith(ANSWER)
+    command: list[str | Path] = [uv / "uv", "tool", "run", "--from", wheel, "packlore", "serve"]
+    assert (await ask(command, env=environ, cwd=tmp_path)).startswith(ANSWER)
 
 
 async def test_pipx_runs_the_server_from_the_wheel(
     pipx: Path, wheel: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    command, *arguments = line_of(README, "pipx run ", wheel)
-    answer = await ask([pipx / command, *arguments], env=environ, cwd=tmp_path)
-    assert answer.startswith(ANSWER)
+    assert (await answer_of(pipx, "pipx run ", wheel, environ, tmp_path)).startswith(ANSWER)
 
 
 NOWHERE = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}

@@ -127,7 +127,9 @@ async def ask(
 
     program, *arguments = map(str, command)
     server = StdioServerParameters(command=program, args=arguments, env=dict(env), cwd=cwd)
-    async with asyncio.timeout(timeout), Client(stdio_client(server)) as client:
+    # The default is sys.stderr at import, which a test before this one may have replaced.
+    errors = sys.__stderr__ or sys.stderr
+    async with asyncio.timeout(timeout), Client(stdio_client(server, errors)) as client:
         query = {"query": "greenlet_spawn has not been called"}
         result = await client.call_tool("find_rules", query)
         return "".join(getattr(block, "text", "") for block in result.content)
