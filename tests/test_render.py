@@ -50,7 +50,8 @@ def test_a_hit_is_brief_and_the_others_are_one_line(tmp_path: Path) -> None:
 
 
 def test_where_nothing_fits_one_line_names_the_categories_and_the_nearest(tmp_path: Path) -> None:
-    library = open_pack(tmp_path, **{"rules__asyncio-other.md": rule("Water the garden")})
+    more = {"references__garden.md": "# The bounds of my garden\n"}  # no rule, however near
+    library = open_pack(tmp_path, **{"rules__asyncio-other.md": rule("Water the garden")}, **more)
     assert render.hits(library, "bounds of my garden", ()) == (
         "Nothing fits. The rules here are about: asyncio."
         " Nearest: asyncio-other (Water the garden).\n"
