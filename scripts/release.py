@@ -1,41 +1,54 @@
-"""Commits what users need to the branch `skill`: HEAD without what only those who work on the
-repository need. `npx skills add OWNER/REPO#skill` then installs no tests. Nothing is pushed."""
+"""Commits what users need of HEAD to the branch `skill`, from which they install: no tests, no
+benchmarks. Nothing is pushed; .github/workflows/skill.yml does that for each push to `main`."""
 
 from __future__ import annotations
 
-import io
-import os
 import subprocess
 import sys
-import tarfile
-import tempfile
-from pathlib import Path
 
 BRANCH = "skill"
-PRIVATE = (".ci", ".gitignore", "benchmarks", "scripts", "tests")
+USED = (
+    ".claude-plugin",
+    ".codex-plugin",
+    ".cursor-plugin",
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "SKILL.md",
+    "assets",
+    "checklists",
+    "constraints.txt",  # the launcher installs from these two
+    "pyproject.toml",
+    "examples",
+    "gemini-extension.json",
+    "metadata.json",
+    "references",
+    "rules",
+    "server",
+)
 
 
-def git(*arguments: str, **environ: str) -> bytes:
-    """What git says to a command."""
-    env = {**os.environ, **environ}
-    return subprocess.run(["git", *arguments], check=True, capture_output=True, env=env).stdout
+def git(*arguments: str, given: bytes = b"") -> str:
+    """What git says to a command that gets `given` as its input."""
+    done = subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE, input=given)
+    return done.stdout.decode().strip()
 
 
 def main() -> None:
-    """Make the commit, after those of earlier releases, and say where it is."""
-    head = git("rev-parse", "--short", "HEAD").decode().strip()
-    earlier = git("for-each-ref", "--format=%(objectname)", f"refs/heads/{BRANCH}").decode().split()
-    kept_back = [f":(exclude){name}" for name in PRIVATE]
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(git("archive", "HEAD", ".", *kept_back))) as archive:
-            archive.extractall(Path(folder, "tree"), filter="data")
-        place = {"GIT_INDEX_FILE": f"{folder}/index", "GIT_WORK_TREE": f"{folder}/tree"}
-        git("add", "--all", "--force", ".", **place)
-        tree = git("write-tree", **place).decode().strip()
-    parents = [argument for commit in earlier for argument in ("-p", commit)]
-    commit = git("commit-tree", tree, *parents, "-m", f"Release of {head}").decode().strip()
+    """Make the commit, after that of the last release, and say where it is."""
+    head = git("rev-parse", "--short", "HEAD")
+    used = git("ls-tree", "HEAD", *USED)
+    if missing := set(USED) - {line.partition("\t")[2] for line in used.splitlines()}:
+        sys.exit(f"{head} has no {', '.join(sorted(missing))}")
+    tree = git("mktree", given=used.encode() + b"\n")
+    last = git("for-each-ref", "--format=%(objectname) %(tree)", f"refs/heads/{BRANCH}").split()
+    if last[1:] == [tree]:
+        sys.stdout.write(f"branch {BRANCH} holds this already\n")
+        return
+    parents = ["-p", last[0]] if last else []
+    commit = git("commit-tree", tree, *parents, "-m", f"Release of {head}")
     git("branch", "--force", BRANCH, commit)
-    sys.stdout.write(f"branch {BRANCH} is {commit[:10]}, from {head}: push it with the tag\n")
+    sys.stdout.write(f"branch {BRANCH} is {commit[:10]}, from {head}: git push origin {BRANCH}\n")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ import hashlib
 import os
 import platform
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 READY = "packlore-ready"
@@ -68,13 +70,15 @@ def packages(data: Path) -> Path:
     started = time.monotonic()
     command = [sys.executable, str(Path(__file__).resolve()), "--install", str(data)]
     with tempfile.TemporaryFile() as log:
-        detached = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        done = subprocess.Popen(command, start_new_session=True, **detached).wait()  # type: ignore[call-overload]
-        if done:
+        try:
+            subprocess.check_call(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        except subprocess.CalledProcessError:
             log.seek(0)
             for line in log.read().decode("utf-8", "replace").splitlines()[-10:]:
                 say(line)
-            raise subprocess.CalledProcessError(done, command)
+            raise
     say(f"installed in {time.monotonic() - started:.0f} s")
     return place
 
@@ -113,16 +117,17 @@ def _install(target: Path) -> None:
     environ = {**os.environ, "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
     for name, tool in tools.items():
         command = [*tool, *options, *needed]
-        done = subprocess.run(
-            command, check=False, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr
-        )
-        if done.returncode == 0:
+        try:
+            subprocess.check_call(command, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        except subprocess.CalledProcessError:
+            # uv does not read pip's configuration: where that names a mirror or a certificate,
+            # pip installs what uv could not.
+            sys.stderr.write(f"{name} could not install\n")
+            sys.stderr.flush()
+            if name == "pip":
+                raise
+        else:
             return
-        # uv does not read pip's configuration: where that names a mirror or a certificate, pip
-        # installs what uv could not.
-        sys.stderr.write(f"{name} could not install\n")
-        sys.stderr.flush()
-    raise subprocess.CalledProcessError(done.returncode, command)
 
 
 def _clean(data: Path) -> None:
@@ -154,20 +159,22 @@ def main() -> int:
     except OSError as error:
         say(f"could not install into {data}: {error}; PACKLORE_DATA names another folder")
         return 1
-    paths = [str(ROOT / "server"), str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environ = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        # Compiled files go there too: nothing is written into the skill's own folder.
-        "PYTHONPYCACHEPREFIX": str(data / "compiled"),
-    }
-    command = [sys.executable, "-m", "packlore", *(sys.argv[1:] or ["serve"])]
-    if "--pack" not in command and "PACKLORE_PACK" not in environ:
-        environ["PACKLORE_PACK"] = str(ROOT)
-    if sys.platform == "win32":  # exec there would end the process that the client waits for
-        return subprocess.run(command, env=environ, check=False).returncode
-    os.execve(sys.executable, command, environ)
-    return 1
+    return serve(installed, data / "compiled")
+
+
+def serve(installed: Path, compiled: Path) -> NoReturn:
+    """Run the server here, with `installed` before all else that this Python has. Compiled files
+    go to `compiled`: nothing is written into the skill's own folder."""
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(compiled)
+    known = list(sys.path)
+    site.addsitedir(str(installed))  # reads .pth files too, which pywin32 needs
+    added = [path for path in sys.path if path not in known]
+    sys.path[:] = [str(ROOT / "server"), *added, *known]
+    sys.argv[1:] = sys.argv[1:] or ["serve"]
+    os.environ.setdefault("PACKLORE_PACK", str(ROOT))
+    from packlore.cli import command
+
+    command()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def pack_files() -> list[Path]:
 
 def python_blocks(path: Path) -> Iterator[tuple[Block, bool]]:
     """Each Python block of a file, and whether it is one to copy (not an Incorrect one)."""
-    name = path.relative_to(ROOT).as_posix()
+    name = (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
     parsed = parse(path.read_bytes().decode(), name)
     wrong = {example.fence.line for example in parsed.examples if not example.correct}
     for section in parsed.sections:
@@ -81,6 +81,7 @@ def check(files: list[Path]) -> list[str]:
         ruff += ["--target-version=py311", f"--select={RUFF_RULES}", f"--ignore={RUFF_IGNORED}"]
         mypy = [sys.executable, "-m", "mypy", "--check-untyped-defs", "--ignore-missing-imports"]
         mypy += ["--no-error-summary", "--config-file=", "--disable-error-code=import-untyped"]
+        mypy += ["--cache-dir=cache"]  # in `folder`
         for command in (ruff, mypy):
             done = subprocess.run(
                 [*command, *names], cwd=folder, capture_output=True, text=True, check=False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.blocks import check, pack_files, python_blocks
 from tests.packs import write
-from tests.proofs.harness import ROOT
 
 
 def test_every_block_of_the_pack_is_sound() -> None:
@@ -16,9 +17,8 @@ def test_there_are_blocks_to_check() -> None:
     assert blocks.count(True) >= blocks.count(False) > 30
 
 
-def test_each_kind_of_fault_is_found_at_its_line() -> None:
+def test_each_kind_of_fault_is_found_at_its_line(tmp_path: Path) -> None:
     text = "# T\n\n## Correct\n\n```python\n{}\n```\n"
-    folder = ROOT / ".cache" / "blocks"
     faults = {
         "syntax.md": ("def broken(:", "invalid syntax"),
         "ruff.md": ("import os", "F401"),
@@ -26,9 +26,8 @@ def test_each_kind_of_fault_is_found_at_its_line() -> None:
         "given.md": ("# given: other\nmissing()", "F821"),
     }
     for name, (code, wanted) in faults.items():
-        path = write(folder, {name: text.format(code)}) / name
+        path = write(tmp_path, {name: text.format(code)}) / name
         (first, *_) = check([path])
         assert wanted in first
         line = 7 if name == "given.md" else 6
-        assert first.startswith(f".cache/blocks/{name}:{line}:")
-        path.unlink()
+        assert first.startswith(f"{path}:{line}:")

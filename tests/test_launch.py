@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -13,9 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import httpx
 import pytest
 
 from tests.proofs.harness import ROOT
+from tests.services import serving_process
 
 
 @pytest.fixture
@@ -92,6 +96,46 @@ def test_an_update_of_the_pins_makes_a_new_folder(
         (tmp_path / name).write_bytes((ROOT / name).read_bytes() + b"# new\n")
     monkeypatch.setattr(launch, "ROOT", tmp_path)
     assert launch.place_for(tmp_path) != first
+
+
+@pytest.fixture
+def ready(launch: ModuleType, tmp_path: Path) -> Path:
+    """The folder of an installation that is complete, and empty."""
+    place: Path = launch.place_for(tmp_path / "data")
+    place.mkdir(parents=True)
+    (place / launch.READY).touch()
+    return place
+
+
+def test_what_was_installed_comes_before_what_this_python_has(ready: Path) -> None:
+    """Folders that a .pth file names as well: so pywin32 is laid out."""
+    (ready / "deep").mkdir()
+    (ready / "more.pth").write_text("deep\n")
+    (ready / "yaml.py").write_text("import markdown_it")
+    (ready / "deep" / "markdown_it.py").write_text("raise SystemExit(__file__)")
+    said = launched(PACKLORE_DATA=str(ready.parent), PATH="/usr/bin:/bin")
+    assert said.strip() == str(ready / "deep" / "markdown_it.py")
+
+
+def test_workers_start_through_the_launcher_and_compile_outside_the_skill(
+    ready: Path, tmp_path: Path
+) -> None:
+    skill = tmp_path / "python-backend"
+    for part in ("server", "rules"):
+        unwanted = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / part, skill / part, ignore=unwanted)
+    for name in ("SKILL.md", "constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, skill)
+    command = [sys.executable, str(skill / "server" / "launch.py"), "serve", "--http"]
+    environ = {"PACKLORE_DATA": str(ready.parent), "PYTHONDONTWRITEBYTECODE": ""}
+    with serving_process(
+        [*command, "--port", "{port}", "--workers", "2"], env=environ, path="/health"
+    ) as program:
+        assert httpx.get(f"{program.url}/health").json()["status"] == "ok"
+        assert program.terminate() in (0, -signal.SIGTERM)
+    compiled = ready.parent / "compiled" / skill.relative_to(skill.anchor) / "server" / "packlore"
+    assert [*compiled.glob("server.*.pyc")] != []
+    assert [*skill.rglob("__pycache__")] == []
 
 
 def test_an_installation_outlives_the_client_that_gave_up(tmp_path: Path) -> None:

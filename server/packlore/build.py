@@ -13,7 +13,7 @@ from packlore.errors import PackError
 from packlore.model import Pack
 from packlore.read import read
 
-_LIST = re.compile(r"(<!-- rules: [^>]*-->\n).*?(<!-- /rules -->)", re.DOTALL)
+_LIST = re.compile(r"(<!-- rules[^>]*-->\n).*?(<!-- /rules -->)", re.DOTALL)
 MANIFESTS = (
     ".claude-plugin/plugin.json",
     ".claude-plugin/marketplace.json",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.clients import tools
 from tests.clients.tools import Person
@@ -68,34 +69,46 @@ def dist(build: Path, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def released(remote: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the branch for users, as `make release` commits it, twice; `remote` has it."""
-    work = tmp_path_factory.mktemp("release") / "python-backend"
-    tools.run(["git", "clone", "-q", remote, work])
-    who = {
-        f"GIT_{role}_{what}": "x@x"
-        for role in ("AUTHOR", "COMMITTER")
-        for what in ("NAME", "EMAIL")
-    }
-    for _ in range(2):
-        script = work / "scripts" / "release.py"
-        tools.run([sys.executable, script], cwd=work, env={**os.environ, **who})
-    assert tools.run(["git", "-C", work, "status", "--porcelain"]).stdout == ""
-    tools.run(["git", "-C", work, "push", "-q", "origin", "skill"])
-    tools.run(["git", "-C", work, "checkout", "-q", "skill"])
-    return work
+def remote(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The git repository OWNER/REPO from which others install: its branch `main` is the clone, and
+    twice the workflow has made the branch `skill`, the first time of an older state."""
+    base = tmp_path_factory.mktemp("git")
+    bare, work = base / "OWNER" / "REPO.git", base / "work"
+    tools.run(["git", "init", "-q", "--bare", "-b", "main", bare])
+    tools.run(["git", "clone", "-q", bare, work])
+    flow = yaml.safe_load((ROOT / ".github" / "workflows" / "skill.yml").read_text("utf-8"))
+    job = flow["jobs"]["release"]
+    for old in (True, False):
+        shutil.copytree(clone, work, dirs_exist_ok=True)
+        if old:
+            (work / "SKILL.md").write_text("before")
+        as_anybody = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+        for each in (["add", "-A"], ["commit", "-q", "-m", "all"], ["push", "-q"]):
+            tools.run(["git", "-C", work, *as_anybody, *each])
+        checkout = base / f"checkout-{old}"
+        tools.run(["git", "clone", "-q", "--depth", "1", f"file://{bare}", checkout])
+        for step in job["steps"][1:]:  # the first is that clone
+            env = {**os.environ, **job["env"]}
+            tools.run(["bash", "-e", "-c", step["run"]], cwd=checkout, env=env)
+    return bare
 
 
 @pytest.fixture(scope="session")
-def remote(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clone as the git repository that others install from."""
-    work = tmp_path_factory.mktemp("work")
-    shutil.copytree(clone, work / "tree")
-    as_anybody = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
-    for each in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
-        tools.run(["git", "-C", work / "tree", *as_anybody, *each])
-    tools.run(["git", "clone", "-q", "--bare", work / "tree", work / "remote.git"])
-    return work / "remote.git"
+def released(remote: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the branch for users holds."""
+    target = tmp_path_factory.mktemp("released") / "python-backend"
+    tools.run(["git", "clone", "-q", "-b", "skill", remote, target])
+    shutil.rmtree(target / ".git")
+    return target
+
+
+@pytest.fixture
+def newcomer(node: Path, clone: Path, remote: Path, tmp_path: Path) -> Person:
+    """Somebody with an empty home, for whom GitHub's OWNER/REPO is `remote`."""
+    home = tmp_path / "home"
+    home.mkdir()
+    tools.on_github(remote, home)
+    return Person(home, clone, node)
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +120,6 @@ def person(node: Path, clone: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def http(clone: Path) -> Iterator[Program]:
     """The server over HTTP with sessions, as clients of every era may want it."""
-    import sys
 
     command = [
         sys.executable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -15,7 +16,7 @@ from mcp import Client
 from packlore.library import Library
 from packlore.read import read
 from packlore.server import PackServer
-from tests.clients.tools import ANSWER, Person, ask, run
+from tests.clients.tools import ANSWER, Person, ask, files_of, only, run
 from tests.packs import write
 from tests.proofs.harness import ROOT
 
@@ -38,8 +39,8 @@ FOLDERS = (
     "dist",
 )
 LITTER = {folder.split("/")[-1] for folder in FOLDERS} | {".env", ".git"}
-OURS_ALONE = {".ci", "benchmarks", "scripts", "tests"}
-"""Folders for those who work on the repository."""
+OURS_ALONE = {".ci", ".github", "AGENTS.md", "Makefile", "benchmarks", "scripts", "tests"}
+"""For those who work on the repository."""
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +49,14 @@ def littered(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("littered") / "python-backend"
     shutil.copytree(clone, tree)
     planted = {f"{folder}/deep/x.{end}": SECRET for folder in FOLDERS for end in ("md", "py")}
-    planted |= {"rules/__pycache__/x.pyc": SECRET, ".env": f"TOKEN={SECRET}\n"}
+    planted |= {"rules/__pycache__/x.pyc": SECRET}
+    planted |= {f"{folder}.env": SECRET for folder in ("", "rules/", "assets/", "server/packlore/")}
     write(tree, dict(planted))
     return tree
 
 
 def parts_of(names: list[str]) -> set[str]:
     return {part for name in names for part in name.split("/")}
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("formats", [[], ["--wheel"]], ids=["sdist and its wheel", "wheel alone"])
@@ -97,70 +91,72 @@ async def test_the_server_serves_none_of_it(clone: Path, littered: Path) -> None
                 assert SECRET not in content.model_dump_json()
 
 
-@pytest.fixture
-def from_git(person: Person, remote: Path, tmp_path: Path) -> Person:
-    """Somebody for whom OWNER/REPO on https://git.example is `remote`."""
-    home = tmp_path / "home"
-    home.mkdir()
-    base = f'[url "file://{remote.parent}/"]\n\tinsteadOf = https://git.example/\n'
-    (home / ".gitconfig").write_text(base)
-    return Person(home, person.clone, person.bin)
+async def starts_as_it_is(folder: Path, newcomer: Person, person: Person, cwd: Path) -> None:
+    """Its server answers from another folder, and writes nothing into this one."""
+    before = files_of(folder)
+    # What was installed for one start serves the next, wherever the folder lies.
+    env = {**newcomer.env, "XDG_CACHE_HOME": str(person.home / ".cache")}
+    answer = await ask(["python3", folder / "server" / "launch.py"], env=env, cwd=cwd)
+    assert answer.startswith(ANSWER)
+    assert files_of(folder) == before
+
+
+def test_the_branch_for_users_holds_what_they_need_and_no_more(
+    released: Path, clone: Path, remote: Path
+) -> None:
+    files = files_of(released)
+    assert not parts_of(list(files)) & (LITTER | OURS_ALONE)
+    assert files == {name: data for name, data in files_of(clone).items() if name in files}
+    (pack,) = read(clone)
+    assert {file.path for file in pack.files} < set(files)
+    assert run(["git", "-C", remote, "rev-list", "--count", "skill"]).stdout.strip() == "2"
 
 
 async def test_claude_code_installs_what_the_readme_names_and_it_is_enough(
-    from_git: Person, person: Person, tmp_path: Path
+    newcomer: Person, person: Person, released: Path, tmp_path: Path
 ) -> None:
     lines = re.findall(r"^    claude (plugin .*)$", README, re.MULTILINE)
     assert len(lines) == 2
     for line in lines:
-        url = line.replace("OWNER/REPO", "https://git.example/remote.git")
-        from_git.run("claude", *shlex.split(url))
-    cache = from_git.home / ".claude" / "plugins" / "cache" / "packlore" / "python-backend"
-    (installed,) = cache.iterdir()
-    files = files_of(installed)
-    assert not parts_of(list(files)) & (LITTER | OURS_ALONE)
-
-    out = from_git.run("claude", "plugin", "details", "python-backend").stdout
+        newcomer.run("claude", *shlex.split(line))
+    out = newcomer.run("claude", "plugin", "details", "python-backend").stdout
     assert "Skills (1)  python-backend" in out
     assert "MCP servers (1)  packlore" in out
-    # What was installed for one start serves the next, wherever the folder lies.
-    env = {**from_git.env, "XDG_CACHE_HOME": str(person.home / ".cache")}
-    answer = await ask(["python3", installed / "server" / "launch.py"], env=env, cwd=tmp_path)
-    assert answer.startswith(ANSWER)
-    assert files_of(installed) == files, "a start writes nothing beside the plugin"
+    cache = newcomer.home / ".claude" / "plugins" / "cache" / "packlore" / "python-backend"
+    plugin = only(cache, "*")
+    await starts_as_it_is(plugin, newcomer, person, tmp_path)
+    assert files_of(plugin) == files_of(released)
 
 
-def test_skills_add_copies_what_git_holds_and_no_more(
-    from_git: Person, clone: Path, tmp_path: Path
+async def test_skills_add_installs_what_the_readme_names_and_it_is_enough(
+    newcomer: Person, person: Person, released: Path, tmp_path: Path
 ) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    url = "https://git.example/remote.git"
-    from_git.run("skills", "add", url, "-y", "-a", "cursor", "--copy", cwd=project)
-    (skill,) = project.glob(".*/skills/python-backend")
-    files = files_of(skill)
-    assert not parts_of(list(files)) & LITTER
-    assert set(files) == set(files_of(clone)) - {"metadata.json"}
+    (line,) = re.findall(r"`npx (skills add OWNER/REPO#\w+)`", README)
+    newcomer.run(*shlex.split(line), "-y", "-a", "cursor", "--copy", cwd=tmp_path)
+    skill = only(tmp_path, ".*/skills/python-backend")
+    await starts_as_it_is(skill, newcomer, person, tmp_path)
+    assert set(files_of(skill)) == set(files_of(released)) - {"metadata.json"}
 
 
-def test_the_branch_for_users_holds_what_they_need_and_no_more(released: Path, clone: Path) -> None:
-    private = {*OURS_ALONE, ".gitignore"}
-    assert {name: data for name, data in files_of(released).items() if ".git/" not in name} == {
-        name: data for name, data in files_of(clone).items() if name.split("/")[0] not in private
-    }
-    assert run(["git", "-C", released, "rev-list", "--count", "HEAD"]).stdout.strip() == "2"
-
-
-async def test_skills_add_of_that_branch_takes_no_tests_and_the_server_answers(
-    from_git: Person, person: Person, released: Path, tmp_path: Path
+def test_of_all_that_git_holds_skills_add_takes_no_more(
+    newcomer: Person, clone: Path, tmp_path: Path
 ) -> None:
-    (line,) = re.findall(r"`(OWNER/REPO#\S+)`", README)
-    url = line.replace("OWNER/REPO", "https://git.example/remote.git")
-    from_git.run("skills", "add", url, "-y", "-a", "cursor", "--copy", cwd=tmp_path)
-    skill = next(tmp_path.glob(".*/skills/python-backend"))  # noqa: ASYNC240 nothing else runs
-    assert {"tests", "benchmarks"}.isdisjoint(parts_of(list(files_of(skill))))
-    kept = {name for name in files_of(released) if ".git/" not in name}
-    assert set(files_of(skill)) == kept - {"metadata.json"}
-    env = {**from_git.env, "XDG_CACHE_HOME": str(person.home / ".cache")}
-    answer = await ask(["python3", skill / "server" / "launch.py"], env=env, cwd=tmp_path)
-    assert answer.startswith(ANSWER)
+    newcomer.run("skills", "add", "OWNER/REPO", "-y", "-a", "cursor", "--copy", cwd=tmp_path)
+    skill = only(tmp_path, ".*/skills/python-backend")
+    assert set(files_of(skill)) == set(files_of(clone)) - {"metadata.json"}
+
+
+def test_make_leaves_nothing_in_the_tree(clone: Path, tmp_path: Path) -> None:
+    """A clone in which somebody has worked is copied as it lies there."""
+    place = os.environ.get("PACKLORE_DEV")
+    if not place:
+        pytest.skip("not run by make, whose environments this would use")
+    tree = tmp_path / "python-backend"
+    shutil.copytree(clone, tree)
+    old = [f"-o{place}/newest/{stamp}" for stamp in (".made", ".run", ".test")]
+    proof = "PROOFS=tests/proofs/test_asyncio_except_star.py"
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    out = run(["make", *old, "run", "build", "format", "proofs", proof], cwd=tree, env=env).stdout
+    assert "sqlalchemy-expire-on-commit" in out
+    assert " passed" in out
+    assert files_of(tree) == files_of(clone)

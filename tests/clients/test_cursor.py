@@ -98,14 +98,11 @@ def test_the_links_hold_what_the_snippet_says() -> None:
 
 
 async def test_the_snippet_starts_the_server_that_skills_add_installed(
-    person: Person, tmp_path: Path
+    newcomer: Person, person: Person, tmp_path: Path
 ) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    someone = Person(home, person.clone, person.bin)
-    (line,) = re.findall(r"^    npx (skills add OWNER/REPO .*-a cursor.*)$", README, re.MULTILINE)
-    someone.run(*shlex.split(line.replace("OWNER/REPO", str(person.clone))), cwd=tmp_path)
-    command = filled(snippet()["mcpServers"]["packlore"], userHome=home)
+    (line,) = re.findall(r"^    npx (skills add OWNER/REPO.*-a cursor.*)$", README, re.MULTILINE)
+    newcomer.run(*shlex.split(line), cwd=tmp_path)
+    command = filled(snippet()["mcpServers"]["packlore"], userHome=newcomer.home)
     # What was installed for one start serves the next, wherever the folder lies.
-    env = {**someone.env, "XDG_CACHE_HOME": str(person.home / ".cache")}
+    env = {**newcomer.env, "XDG_CACHE_HOME": str(person.home / ".cache")}
     assert (await ask(command, env=env, cwd=tmp_path)).startswith(ANSWER)

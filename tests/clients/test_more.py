@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from packlore.read import read
 from tests.clients import tools
-from tests.clients.tools import ANSWER, Person, ask, run
+from tests.clients.git_over_http import git_over_http
+from tests.clients.tools import ANSWER, Person, ask, files_of, run
 from tests.conftest import skip_where_missing
 from tests.packs import write
 from tests.proofs.harness import ROOT
@@ -23,41 +23,31 @@ pytestmark = [pytest.mark.more, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def other(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Person:
+def other(clone: Path, remote: Path, tmp_path_factory: pytest.TempPathFactory) -> Person:
+    home = tmp_path_factory.mktemp("home")
+    tools.on_github(remote, home)
     with skip_where_missing():
-        commands = tools.node_tools(tools.MORE_NPM)
-        return Person(tmp_path_factory.mktemp("home"), clone, commands)
+        return Person(home, clone, tools.node_tools(tools.MORE_NPM))
     raise AssertionError
 
 
-def scan(folder: Path) -> set[tuple[str, str]]:
-    """What the scanner finds grave: rule and file."""
-    with skip_where_missing():
-        commands = tools.python_tools(tools.SCANNER)
-    done = run([commands / "skill-scanner", "scan", folder, "--format", "json"], check=False)
-    found = json.loads(done.stdout[done.stdout.index("{") :])["findings"]
-    assert found, "it looked at nothing"
-    return {
-        (each["rule_id"], each["file_path"])
-        for each in found
-        if each["severity"] in ("HIGH", "CRITICAL")
-    }
-
-
-def test_the_scanner_finds_nothing_grave_in_the_skill(tmp_path: Path) -> None:
-    (pack,) = read(ROOT)
-    folder = write(tmp_path / "python-backend", {file.path: file.data for file in pack.files})
-    assert scan(folder) == set()
-
-
-def test_the_scanner_takes_the_server_for_a_script_of_the_skill(
+def test_the_scanner_finds_nothing_grave_in_what_is_installed(
     released: Path, tmp_path: Path
 ) -> None:
-    """With the server beside it one finding is left: SKILL.md allows its reader no shell, and the
-    launcher starts pip. The launcher is started by the host, never by that reader."""
-    folder = tmp_path / "python-backend"
-    shutil.copytree(released, folder, ignore=shutil.ignore_patterns(".git"))
-    assert scan(folder) == {("ALLOWED_TOOLS_BASH_VIOLATION", "SKILL.md")}
+    with skip_where_missing():
+        commands = tools.python_tools(tools.SCANNER)
+    command: list[str | Path] = [commands / "skill-scanner", "scan"]
+    command += ["--fail-on-severity", "high"]
+    done = run([*command, released], check=False)
+    assert done.returncode == 0, done.stdout
+
+    # It would have seen something.
+    tree = tmp_path / "python-backend"
+    shutil.copytree(released, tree)
+    write(tree, {"server/more.py": 'import os\n\nos.system("true")\n'})
+    done = run([*command, tree], check=False)
+    assert done.returncode == 1, done.stdout
+    assert "HIGH" in done.stdout
 
 
 async def started(person: Person, launcher: Path) -> None:
@@ -69,9 +59,9 @@ async def started(person: Person, launcher: Path) -> None:
 async def test_opencode_has_the_skill_and_connects_as_the_readme_says(
     other: Person, node: Path, tmp_path: Path
 ) -> None:
-    (line,) = re.findall(r"`npx (skills add OWNER/REPO .*-a opencode.*?)`", README)
+    (line,) = re.findall(r"`npx (skills add OWNER/REPO.*-a opencode.*?)`", README)
     installing = Person(other.home, other.clone, node)
-    installing.run(*shlex.split(line.replace("OWNER/REPO", str(other.clone))), cwd=tmp_path)
+    installing.run(*shlex.split(line), cwd=tmp_path)
     (config,) = re.findall(r'^    (\{"mcp": .*)$', README, re.MULTILINE)
     (tmp_path / "opencode.json").write_text(config)
     await started(other, other.home / ".agents/skills/python-backend/server/launch.py")
@@ -81,14 +71,19 @@ async def test_opencode_has_the_skill_and_connects_as_the_readme_says(
     assert "python-backend" in [skill["name"] for skill in skills]
 
 
-async def test_gemini_installs_the_server_and_the_skill(other: Person, tmp_path: Path) -> None:
+async def test_gemini_installs_the_server_and_the_skill(
+    other: Person, remote: Path, released: Path, tmp_path: Path
+) -> None:
+    """Gemini lets no configuration of git name another place for GitHub."""
     settings = other.home / ".gemini" / "settings.json"
     settings.parent.mkdir(exist_ok=True)
     settings.write_text(json.dumps({"security": {"folderTrust": {"enabled": False}}}))
-    lines = re.findall(r"^    gemini (.* )https://github\.com/OWNER/REPO$", README, re.MULTILINE)
+    lines = re.findall(r"^    gemini (.*)$", README, re.MULTILINE)
     assert len(lines) == 2
-    for line in lines:
-        other.run("gemini", *line.split(), other.clone, "--consent", cwd=tmp_path)
+    with git_over_http(remote.parents[1]) as address:
+        for line in lines:
+            here = line.replace("https://github.com", address).replace("~", str(other.home))
+            other.run("gemini", *here.split(), "--consent", cwd=tmp_path)
     extension = other.home / ".gemini" / "extensions" / "python-backend"
     await started(other, extension / "server" / "launch.py")
     out = other.run("gemini", "mcp", "list", cwd=tmp_path)
@@ -97,6 +92,11 @@ async def test_gemini_installs_the_server_and_the_skill(other: Person, tmp_path:
     assert "Connected" in said, said
     listed = other.run("gemini", "skills", "list", cwd=tmp_path)
     assert "python-backend [Enabled]" in listed.stdout + listed.stderr
+    skill = other.home / ".gemini" / "skills" / "python-backend"
+    for folder in (extension, skill):
+        added = files_of(folder).keys() - files_of(released).keys()
+        assert added <= {".gemini-extension-install.json"}
+        assert files_of(released).keys() <= files_of(folder).keys()
 
 
 async def test_codex_installs_the_skill_and_the_server(other: Person, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_codex_installs_the_skill_and_the_server(other: Person, tmp_path: 
     lines = re.findall(r"^    codex (.*)$", README, re.MULTILINE)
     assert len(lines) == 2
     for line in lines:
-        other.run("codex", *line.replace("OWNER/REPO", str(other.clone)).split(), cwd=tmp_path)
+        other.run("codex", *line.split(), cwd=tmp_path)
     (config,) = json.loads(other.run("codex", "mcp", "list", "--json", cwd=tmp_path).stdout)
     transport = config["transport"]
     command = [transport["command"], *transport["args"]]

@@ -139,6 +139,28 @@ ANSWER = "sqlalchemy-expire-on-commit "
 """What the answer of `ask` begins with."""
 
 
+def only(folder: Path, pattern: str) -> Path:
+    """The one path in `folder` that fits `pattern`."""
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What is in the files of a folder, by their paths in it; git's own files are left out."""
+    return {
+        name: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not (name := path.relative_to(folder).as_posix()).startswith(".git/")
+    }
+
+
+def on_github(remote: Path, home: Path) -> None:
+    """Make git of `home` take OWNER/REPO on GitHub from `remote`, a repository of that path."""
+    base = remote.parents[1].as_uri()
+    insteads = [f"\tinsteadOf = {there}" for there in ("https://github.com/", "git@github.com:")]
+    (home / ".gitconfig").write_text("\n".join([f'[url "{base}/"]', *insteads, ""]))
+
+
 def uv_environ() -> dict[str, str]:
     """The index and the certificate that pip is configured for, as uv is told of them."""
     names = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
