@@ -12,6 +12,7 @@ import random
 import re
 import statistics
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -829,11 +830,13 @@ async def test_the_time_in_the_access_line_is_without_background_tasks(
     caplog.set_level(logging.INFO, "access")
     module = run("middleware-stack", "Logging", api=_api())
     async with _client(module.app) as client:
+        begun = time.perf_counter()
         await client.get("/mail")
         assert _messages(caplog, "access") == []  # the task runs on, and the line comes after it
         await until(lambda: _messages(caplog, "access"))
+        whole = (time.perf_counter() - begun) * 1000
     [line] = _messages(caplog, "access")
-    assert float(line.split()[-2]) < 500  # of the 1,000 that the task takes
+    assert whole - float(line.split()[-2]) >= 990  # the second that the task takes
 
 
 async def test_every_log_line_has_the_id_of_its_request() -> None:
@@ -1036,12 +1039,11 @@ async def test_pools_behind_pgbouncer_cost_the_server_no_more_than_its_pool(
         create_async_engine(address, pool_size=10, max_overflow=0, connect_args=options)
         for _ in range(4)
     ]
-    most = 0
+    all_out = asyncio.Barrier(40)
 
     async def request(engine: AsyncEngine) -> None:
-        nonlocal most
         async with engine.connect() as connection:
-            most = max(most, sum(each.pool.checkedout() for each in engines))  # type: ignore[attr-defined]
+            await all_out.wait()
             await connection.execute(text("SELECT pg_sleep(0.1)"))
 
     try:
@@ -1051,7 +1053,6 @@ async def test_pools_behind_pgbouncer_cost_the_server_no_more_than_its_pool(
             while not all(task.done() for task in tasks):
                 seen.add(await asyncio.to_thread(database.connections))
                 await asyncio.sleep(0.02)
-        assert most == 40
         assert 1 <= max(seen) <= 5
     finally:
         for engine in engines:

@@ -20,8 +20,12 @@ def installed(person: Person) -> Person:
     return person
 
 
-def test_the_plugin_is_valid_to_the_letter(person: Person) -> None:
-    done = person.run("claude", "plugin", "validate", "--strict", person.clone)
+@pytest.mark.parametrize("folder", ["clone", "released"])
+def test_the_plugin_is_valid_to_the_letter(
+    person: Person, request: pytest.FixtureRequest, folder: str
+) -> None:
+    command = ("claude", "plugin", "validate", "--strict", "--profile", "directory")
+    done = person.run(*command, request.getfixturevalue(folder))
     assert "Validation passed" in done.stdout
 
 
@@ -57,11 +61,14 @@ def test_the_real_loader_has_the_skill_and_the_server(installed: Person) -> None
     assert [server["name"] for server in init["mcp_servers"]] == [NAME]
 
 
+@pytest.mark.parametrize("folder", ["clone", "released"])
 def test_a_copy_in_the_skills_folder_is_a_skill_with_its_server(
-    person: Person, tmp_path: Path
+    person: Person, tmp_path: Path, request: pytest.FixtureRequest, folder: str
 ) -> None:
     other = Person(tmp_path, person.clone, person.bin)
-    shutil.copytree(person.clone, tmp_path / ".claude" / "skills" / "python-backend")
+    shutil.copytree(
+        request.getfixturevalue(folder), tmp_path / ".claude" / "skills" / "python-backend"
+    )
     # What was installed for one start serves the next, wherever the folder lies.
     for data in person.home.glob(".claude/plugins/data/*"):
         shutil.copytree(data, tmp_path / ".cache" / "packlore", dirs_exist_ok=True)
