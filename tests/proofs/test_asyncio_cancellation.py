@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 Job = Callable[[], Awaitable[None]]
@@ -73,10 +74,8 @@ async def _stopped_at_the_third(
             reached.set()
             await asyncio.Event().wait()
 
-    engine = create_async_engine(database.url())
-    try:
+    async with engine_with(Base, database.url()) as engine:
         async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
             rows = [{"id": number, "sent": False} for number in range(1, 11)]
             await connection.execute(insert(Invoice), rows)
         factory: Any = async_sessionmaker(engine, class_=AsyncSession)
@@ -84,8 +83,6 @@ async def _stopped_at_the_third(
         stopped = asyncio.ensure_future(stop(module.send_open_invoices, reached))
         await asyncio.wait([stopped], timeout=20)
         error = asyncio.CancelledError() if stopped.cancelled() else stopped.exception()
-    finally:
-        await engine.dispose()
     sent = await database.fetch("SELECT id FROM invoices WHERE sent ORDER BY id")
     return error, [row["id"] for row in sent]
 

@@ -7,13 +7,13 @@ import gc
 import logging
 from typing import Any
 
-import asyncpg
 import pytest
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 
@@ -43,19 +43,16 @@ async def _cancelled_during_its_clean_up(
         working.set()
         await done.wait()
 
-    engine = create_async_engine(database.url())
-    reader = await asyncpg.connect(database.dsn)
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-            await connection.execute(insert(Account), {"id": 1, "locked": False})
+    async with engine_with(Base, database.url()) as engine:
         factory: Any = async_sessionmaker(engine, class_=AsyncSession)
+        async with factory.begin() as session:
+            session.add(Account(id=1, locked=False))
         module = block.run(SessionFactory=factory, Account=Account, close_books=close_books)
         task = asyncio.create_task(module.close_month(1))
         async with asyncio.timeout(10):
             await working.wait()
-            async with reader.transaction():  # so that the clean-up has to wait
-                await reader.execute("SELECT FROM accounts FOR UPDATE")
+            async with engine.begin() as reader:  # so that the clean-up has to wait
+                await reader.execute(select(Account.id).with_for_update())
                 if cancelled_before:
                     task.cancel()
                 else:
@@ -66,9 +63,6 @@ async def _cancelled_during_its_clean_up(
                     task.cancel()
                     await asyncio.sleep(0.01)
         await asyncio.wait([task], timeout=10)
-    finally:
-        await reader.close()
-        await engine.dispose()
     return await database.fetchval("SELECT locked FROM accounts"), task.cancelled()
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 
@@ -82,19 +83,15 @@ async def _consume(orders: Generator, clock: Clock, consumer: Any) -> int | Base
 
 
 async def _consume_block(block: Block, database: Database, consumer: Any) -> int | BaseException:
-    engine = create_async_engine(database.url())
     clock = Clock()
-    try:
+    async with engine_with(Base, database.url()) as engine:
         async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
             rows = [{"id": number + 1, "open": True} for number in range(ROWS)]
             await connection.execute(insert(Order), rows)
         factory: Any = async_sessionmaker(engine, class_=AsyncSession)
         module = block.run(SessionFactory=factory, Order=Order)
         module.asyncio = SimpleNamespace(timeout=clock.timeout)
         return await _consume(module.open_orders(), clock, consumer)
-    finally:
-        await engine.dispose()
 
 
 @pytest.mark.parametrize("consumer", CONSUMERS)

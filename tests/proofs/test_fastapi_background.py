@@ -16,10 +16,11 @@ import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 from sqlalchemy import BigInteger, ForeignKey
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database, serving
 
 
@@ -95,10 +96,9 @@ async def _three_orders(
     block: Block, database: Database, scope: Literal["function", "request"] = "function"
 ) -> AsyncIterator[Seen]:
     """Post three orders, one after the other, to a service with a pool of two."""
-    engine = create_async_engine(database.url(), pool_size=2, max_overflow=0, pool_timeout=0.2)
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+    async with engine_with(
+        Base, database.url(), pool_size=2, max_overflow=0, pool_timeout=0.2
+    ) as engine:
         app = _Awaited(_run(block, async_sessionmaker(engine), scope).app)
         statuses = []
         async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
@@ -108,8 +108,6 @@ async def _three_orders(
         pool: Any = engine.pool
         orders, receipts = await _rows(database)
         yield Seen(statuses, orders, receipts, pool.checkedout())
-    finally:
-        await engine.dispose()
 
 
 def _collect(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import httpx
 from fastapi import Depends, FastAPI
 from sqlalchemy import delete, select, update
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database, serving
 
 # HTTPBearer answers 401 for a missing token from this release on.
@@ -70,8 +71,7 @@ async def _invoices(
     block: Block, database: Database
 ) -> AsyncIterator[tuple[Any, httpx.AsyncClient, list[AsyncSession]]]:
     """The block's module, a client of its app, and the sessions opened; invoice 7 exists."""
-    engine = create_async_engine(database.url())
-    factory = async_sessionmaker(engine, class_=AsyncSession)
+    factory = async_sessionmaker(class_=AsyncSession)
     opened: list[AsyncSession] = []
 
     async def get_session() -> AsyncIterator[AsyncSession]:
@@ -85,17 +85,14 @@ async def _invoices(
         "User": User,
         "find_user": find_user,
     }
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+    async with engine_with(Base, database.url()) as engine:
+        factory.configure(bind=engine)
         async with factory.begin() as session:
             session.add_all([User(token="ada", is_admin=True), User(token="bob", is_admin=False)])
             session.add(Invoice(number=7))
         module = block.run(**{name: given[name] for name in block.given})
         async with serving(module.app) as served, httpx.AsyncClient(base_url=served.url) as client:
             yield module, client, opened
-    finally:
-        await engine.dispose()
 
 
 def _bearer(token: str) -> dict[str, str]:

@@ -14,11 +14,12 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse, ORJSONResponse
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.types import Message
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database, serving
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA"
@@ -64,23 +65,19 @@ async def _client(app: Callable[..., Any]) -> AsyncIterator[httpx.AsyncClient]:
 
 async def _list_users(block: Block, database: Database) -> list[dict[str, Any]]:
     """What a client gets of the 100 users in the database."""
-    engine = create_async_engine(database.url())
-    factory = async_sessionmaker(engine, class_=AsyncSession)
+    factory = async_sessionmaker(class_=AsyncSession)
 
     async def get_session() -> AsyncIterator[AsyncSession]:
         async with factory() as session:
             yield session
 
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+    async with engine_with(Base, database.url()) as engine:
+        factory.configure(bind=engine)
         async with factory.begin() as session:
             session.add_all(_users())
         module = block.run(Session=Annotated[AsyncSession, Depends(get_session)], User=User)
         async with _client(module.app) as client:
             listed: list[dict[str, Any]] = (await client.get("/users")).raise_for_status().json()
-    finally:
-        await engine.dispose()
     return listed
 
 

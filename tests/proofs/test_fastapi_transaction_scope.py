@@ -9,10 +9,11 @@ import httpx
 import pytest
 from fastapi.exceptions import FastAPIError
 from sqlalchemy import BigInteger
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database, serving
 
 
@@ -28,16 +29,11 @@ class Order(Base):
 
 async def _post_twice(block: Block, database: Database) -> tuple[list[int], int]:
     """The statuses of two orders with one number, and the rows that are there afterwards."""
-    engine = create_async_engine(database.url())
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+    async with engine_with(Base, database.url()) as engine:
         factory: Any = async_sessionmaker(engine, class_=AsyncSession)
         module = block.run(SessionFactory=factory, Order=Order)
         async with serving(module.app) as served, httpx.AsyncClient(base_url=served.url) as client:
             statuses = [(await client.post("/orders/7")).status_code for _ in range(2)]
-    finally:
-        await engine.dispose()
     return statuses, await database.fetchval("SELECT count(*) FROM orders")
 
 

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
-    create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database, serving
 
 POOL = 2
@@ -56,15 +56,12 @@ class Provider:
 @asynccontextmanager
 async def _engine(database: Database, size: int, wait: float) -> AsyncIterator[AsyncEngine]:
     """An engine on a database with orders; `wait` is the pool's timeout in seconds."""
-    engine = create_async_engine(database.url(), pool_size=size, max_overflow=0, pool_timeout=wait)
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+    async with engine_with(
+        Base, database.url(), pool_size=size, max_overflow=0, pool_timeout=wait
+    ) as engine:
         async with AsyncSession(engine) as session, session.begin():
             session.add_all(Order(id=n, amount=n) for n in range(1, ORDERS + 1))
         yield engine
-    finally:
-        await engine.dispose()
 
 
 @asynccontextmanager

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 TEN = 10
@@ -49,16 +50,11 @@ class Audit(Base):
 @asynccontextmanager
 async def _products(database: Database) -> AsyncIterator[Factory]:
     """Sessions on a database with one product of either kind, whose stock is 0."""
-    engine = create_async_engine(database.url(), pool_size=TEN + 2)
-    factory = async_sessionmaker(engine, expire_on_commit=False)
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+    async with engine_with(Base, database.url(), pool_size=TEN + 2) as engine:
+        factory = async_sessionmaker(engine, expire_on_commit=False)
         async with factory.begin() as session:
             session.add_all([Product(id=1, stock=0), Versioned(id=1, stock=0)])
         yield factory
-    finally:
-        await engine.dispose()
 
 
 async def _stock(database: Database, table: str = "products") -> Any:

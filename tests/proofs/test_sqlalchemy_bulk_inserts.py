@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Engine, event, func, insert, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 ROWS = 10_000
@@ -46,13 +47,9 @@ def _rows(count: int = ROWS) -> Iterator[dict[str, Any]]:
 @asynccontextmanager
 async def _session(database: Database) -> AsyncIterator[AsyncSession]:
     """A session with a connection, over a database that has the table."""
-    engine = create_async_engine(database.url())
-    try:
-        async with AsyncSession(engine) as session:
-            await (await session.connection()).run_sync(Base.metadata.create_all)
-            yield session
-    finally:
-        await engine.dispose()
+    async with engine_with(Base, database.url()) as engine, AsyncSession(engine) as session:
+        await session.connection()
+        yield session
 
 
 @contextmanager

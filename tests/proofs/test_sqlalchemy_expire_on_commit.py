@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
-    create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 from sqlalchemy.orm.exc import DetachedInstanceError
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 
@@ -70,21 +70,9 @@ def _raises(kind: type[Exception]) -> Iterator[pytest.ExceptionInfo[Exception]]:
 
 
 @asynccontextmanager
-async def _engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    """An engine on a database with the tables."""
-    engine = create_async_engine(database.url())
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
 async def _kept(database: Database) -> AsyncIterator[AsyncSession]:
     """A session that does not expire on commit; in it, order 7 is the row with id 1."""
-    async with _engine(database) as engine:
+    async with engine_with(Base, database.url()) as engine:
         factory = async_sessionmaker(engine, expire_on_commit=False)
         async with factory.begin() as session:
             session.add(Order(number=7, lines=[Line()]))
@@ -118,7 +106,7 @@ async def _validated(block: Block, engine: AsyncEngine) -> OrderOut:
 async def test_incorrect_raises_after_the_row_is_committed(
     incorrect: Block, database: Database, witness: Witness
 ) -> None:
-    async with _engine(database) as engine:
+    async with engine_with(Base, database.url()) as engine:
         module = incorrect.run(engine=engine, Order=Order)
         for rows in (1, 2):
             with _raises(MissingGreenlet) as caught:
@@ -131,7 +119,7 @@ async def test_incorrect_raises_after_the_row_is_committed(
 async def test_incorrect_breaks_a_response_model(
     incorrect: Block, database: Database, witness: Witness
 ) -> None:
-    async with _engine(database) as engine:
+    async with engine_with(Base, database.url()) as engine:
         with _raises(ValueError) as caught:
             await _validated(incorrect, engine)
     witness.saw(caught.value)
@@ -140,7 +128,7 @@ async def test_incorrect_breaks_a_response_model(
 async def test_incorrect_leaves_nothing_to_read_once_the_session_is_closed(
     incorrect: Block, database: Database, witness: Witness
 ) -> None:
-    async with _engine(database) as engine:
+    async with engine_with(Base, database.url()) as engine:
         order = await _detached(incorrect, engine)
         with _raises(DetachedInstanceError) as caught:
             _ = order.number
@@ -150,7 +138,7 @@ async def test_incorrect_leaves_nothing_to_read_once_the_session_is_closed(
 async def test_correct_reads_after_the_commit(
     correct: Block, database: Database, witness: Witness
 ) -> None:
-    async with _engine(database) as engine:
+    async with engine_with(Base, database.url()) as engine:
         module = correct.run(engine=engine, Order=Order)
         assert await module.place_order(7) == {"id": 1, "number": 7}
         assert await _rows(database) == 1

@@ -12,11 +12,11 @@ import sqlalchemy.ext.asyncio
 from sqlalchemy import ForeignKey, event, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.ext.asyncio import create_async_engine as create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
 from sqlalchemy.orm import selectinload as selectin
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 AsyncAttrs: Any = getattr(sqlalchemy.ext.asyncio, "AsyncAttrs", None)
@@ -33,11 +33,9 @@ class Counted:
 @asynccontextmanager
 async def _orders(database: Database, base: Any, number: int) -> AsyncIterator[Counted]:
     """So many orders with two lines each, of prices 1 and 2; their insertion is not counted."""
-    engine = create_engine(database.url())
-    counted = Counted(engine)
-    try:
+    async with engine_with(base, database.url()) as engine:
+        counted = Counted(engine)
         async with engine.begin() as connection:
-            await connection.run_sync(base.metadata.create_all)
             rows = {"number": number}
             await connection.execute(
                 text("INSERT INTO orders (id) SELECT generate_series(1, :number)"), rows
@@ -56,8 +54,6 @@ async def _orders(database: Database, base: Any, number: int) -> AsyncIterator[C
             counted.statements.append(statement)
 
         yield counted
-    finally:
-        await engine.dispose()
 
 
 def _module(block: Block, factory: Any = None) -> Any:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import CheckConstraint, ForeignKey, event, func, text
 from sqlalchemy.exc import IntegrityError, InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.ext.asyncio import create_async_engine as create_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 
@@ -38,18 +36,6 @@ class Payment(Base):
     __table_args__ = (CheckConstraint("amount > 0"),)
 
 
-@asynccontextmanager
-async def _engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    """An engine on a database with the tables."""
-    engine = create_engine(database.url())
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        yield engine
-    finally:
-        await engine.dispose()
-
-
 async def _rows(database: Database) -> tuple[Any, Any]:
     """The orders and the payments in the database."""
     return (
@@ -61,7 +47,7 @@ async def _rows(database: Database) -> tuple[Any, Any]:
 async def _check_out_badly(block: Block, database: Database) -> tuple[Any, Any]:
     """The rows of a checkout whose payment the database refuses."""
     module = block.run(Order=Order, Payment=Payment)
-    async with _engine(database) as engine, AsyncSession(engine) as session:
+    async with engine_with(Base, database.url()) as engine, AsyncSession(engine) as session:
         with pytest.raises(IntegrityError):
             await module.checkout(session, 0)
             await session.commit()
@@ -71,7 +57,10 @@ async def _check_out_badly(block: Block, database: Database) -> tuple[Any, Any]:
 async def _check_out_well(block: Block, database: Database) -> tuple[Any, Any]:
     """The rows of a checkout in a transaction that the caller opens."""
     module = block.run(Order=Order, Payment=Payment)
-    async with _engine(database) as engine, async_sessionmaker(engine).begin() as session:
+    async with (
+        engine_with(Base, database.url()) as engine,
+        async_sessionmaker(engine).begin() as session,
+    ):
         await module.checkout(session, 10)
     return await _rows(database)
 
@@ -107,7 +96,7 @@ async def test_correct_does_all_of_crud_in_one_transaction(
     correct: Block, database: Database
 ) -> None:
     module = correct.run(Order=Order, Payment=Payment)
-    async with _engine(database) as engine, AsyncSession(engine) as session:
+    async with engine_with(Base, database.url()) as engine, AsyncSession(engine) as session:
         orders = module.Repository(session, Order)
         created = [await orders.create(total=number) for number in range(4)]
         assert [order.id for order in created] == [1, 2, 3, 4]
@@ -125,7 +114,7 @@ async def test_correct_does_all_of_crud_in_one_transaction(
 async def test_a_deferred_constraint_passes_the_flush_and_fails_the_commit(
     database: Database,
 ) -> None:
-    async with _engine(database) as engine, AsyncSession(engine) as session:
+    async with engine_with(Base, database.url()) as engine, AsyncSession(engine) as session:
         session.add(Payment(order_id=99, amount=1))
         await session.flush()
         with pytest.raises(IntegrityError):
@@ -134,7 +123,7 @@ async def test_a_deferred_constraint_passes_the_flush_and_fails_the_commit(
 
 async def test_refresh_costs_a_statement_and_discards_what_is_pending(database: Database) -> None:
     statements = []
-    async with _engine(database) as engine, AsyncSession(engine) as session:
+    async with engine_with(Base, database.url()) as engine, AsyncSession(engine) as session:
 
         @event.listens_for(engine.sync_engine, "before_cursor_execute")
         def _count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:

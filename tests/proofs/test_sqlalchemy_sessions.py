@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import (
     AsyncSession,
     async_scoped_session,
     async_sessionmaker,
-    create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database, serving
 
 LATER = 20
@@ -37,18 +37,6 @@ class Order(Base):
     __tablename__ = "orders"
     id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, unique=True)
-
-
-@asynccontextmanager
-async def _engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    """An engine on a database with the table."""
-    engine = create_async_engine(database.url())
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        yield engine
-    finally:
-        await engine.dispose()
 
 
 @asynccontextmanager
@@ -75,7 +63,7 @@ async def _client(block: Block, engine: AsyncEngine) -> AsyncIterator[httpx.Asyn
 
 async def _orders(block: Block, database: Database) -> tuple[list[int], Counter[int], int, int]:
     """The statuses of two equal orders, those of 20 later ones, all rows, connections kept."""
-    async with _engine(database) as engine, _client(block, engine) as client:
+    async with engine_with(Base, database.url()) as engine, _client(block, engine) as client:
         twice = [(await client.post("/orders/7")).status_code for _ in range(2)]
         later = [(await client.post(f"/orders/{100 + n}")).status_code for n in range(LATER)]
         kept = engine.pool.checkedout()  # type: ignore[attr-defined]
@@ -84,7 +72,7 @@ async def _orders(block: Block, database: Database) -> tuple[list[int], Counter[
 
 async def _divisions(block: Block, database: Database) -> list[int]:
     """The statuses of a query that fails and of two that do not."""
-    async with _engine(database) as engine, _client(block, engine) as client:
+    async with engine_with(Base, database.url()) as engine, _client(block, engine) as client:
         return [(await client.get(f"/divided/{by}")).status_code for by in (0, 1, 2)]
 
 
@@ -114,7 +102,7 @@ async def test_correct_fails_only_the_request_that_failed(
 
 
 async def test_a_savepoint_lets_a_session_go_on_after_an_error(database: Database) -> None:
-    async with _engine(database) as engine:
+    async with engine_with(Base, database.url()) as engine:
         async with AsyncSession(engine) as session, session.begin():
             session.add(Order(number=1))
             await session.flush()
@@ -133,7 +121,7 @@ async def test_a_savepoint_lets_a_session_go_on_after_an_error(database: Databas
 
 
 async def test_a_scoped_session_is_kept_until_it_is_removed(database: Database) -> None:
-    async with _engine(database) as engine:
+    async with engine_with(Base, database.url()) as engine:
         scoped = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
 
         async def work(*, remove: bool) -> int:

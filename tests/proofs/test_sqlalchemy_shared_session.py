@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -13,11 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IllegalStateChangeError, InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.ext.asyncio import async_sessionmaker as sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 LATER = 20
@@ -47,21 +46,9 @@ class Outcome:
     later: list[Exception]
 
 
-@asynccontextmanager
-async def _warm(url: str, **options: Any) -> AsyncIterator[AsyncEngine]:
-    """An engine whose pool holds one connection, on a database with the tables."""
-    engine = create_async_engine(url, **options)
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        yield engine
-    finally:
-        await engine.dispose()
-
-
 async def _place(block: Block, url: str, **options: Any) -> Outcome:
     """Place one order, then run 20 later requests."""
-    async with _warm(url, **options) as engine:
+    async with engine_with(Base, url, **options) as engine:
         factory = sessionmaker(engine)
         async with factory.begin() as session:
             session.add(Customer(id=1, name="Ada"))
@@ -110,7 +97,7 @@ async def test_correct_breaks_nothing(correct: Block, database: Database, witnes
 
 
 async def test_psycopg_lets_both_pass(database: Database) -> None:
-    async with _warm(database.url("psycopg")) as engine:
+    async with engine_with(Base, database.url("psycopg")) as engine:
         async with AsyncSession(engine) as session, asyncio.timeout(10):
             session.add(Order(number=7))
             await session.flush()
@@ -125,7 +112,7 @@ async def _read(session: AsyncSession, seconds: float) -> None:
 
 async def test_reads_in_one_session_run_one_after_the_other(database: Database) -> None:
     async with (
-        _warm(database.url()) as engine,
+        engine_with(Base, database.url()) as engine,
         AsyncSession(engine) as session,
         asyncio.timeout(10),
     ):
@@ -149,7 +136,7 @@ async def test_reads_in_one_session_raise_on_a_cold_pool(
 
 
 async def test_two_commits_in_one_session_raise(database: Database, witness: Witness) -> None:
-    async with _warm(database.url()) as engine:
+    async with engine_with(Base, database.url()) as engine:
         async with AsyncSession(engine) as session, asyncio.timeout(10):
             session.add(Order(number=7))
             commits = session.commit(), session.commit()

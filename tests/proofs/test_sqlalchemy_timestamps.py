@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import DateTime, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.schema import CreateTable
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.tables import engine_with
 from tests.services import Database
 
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -36,17 +37,14 @@ def process_in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def _stored(block: Block, database: Database, driver: str, when: datetime) -> Any:
     """Insert an order paid at `when`, with psycopg in a session in Berlin; give what is read."""
     module = block.run()
-    engine = create_async_engine(database.url(driver), connect_args=BERLIN[driver])
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(module.Base.metadata.create_all)
+    async with engine_with(
+        module.Base, database.url(driver), connect_args=BERLIN[driver]
+    ) as engine:
         async with AsyncSession(engine) as session, session.begin():
             session.add(module.Order(paid_at=when))
         async with AsyncSession(engine) as session:
             order: Any = (await session.scalars(select(module.Order))).one()
             return order.paid_at
-    finally:
-        await engine.dispose()
 
 
 async def test_incorrect_is_refused_by_asyncpg(
@@ -109,14 +107,9 @@ async def test_a_change_of_type_needs_the_zone_of_the_old_values(
     incorrect: Block, database: Database, using: str, hour: int
 ) -> None:
     module = incorrect.run()
-    engine = create_async_engine(database.url())
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(module.Base.metadata.create_all)
-            naive = NOON.replace(tzinfo=None)
-            await connection.execute(insert(module.Order).values(created_at=naive, paid_at=naive))
-    finally:
-        await engine.dispose()
+    async with engine_with(module.Base, database.url()) as engine, engine.begin() as connection:
+        naive = NOON.replace(tzinfo=None)
+        await connection.execute(insert(module.Order).values(created_at=naive, paid_at=naive))
     await database.execute(
         "SET timezone = 'Europe/Berlin';"
         f"ALTER TABLE orders ALTER COLUMN paid_at TYPE timestamptz {using}"
