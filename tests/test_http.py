@@ -122,6 +122,7 @@ def test_a_request_is_one_line_of_log_whatever_its_path(tmp_path: Path) -> None:
     with serving(own(tmp_path)) as program:
         post(program)
         httpx.get(f"{program.url}/a%0Ab%1B[31m")
+        program.terminate()  # a line is written when its answer is out already
         lines = [line for line in program.output().splitlines() if " GET /a" in line]
         assert len(lines) == 1
         assert "\x1b" not in lines[0]
