@@ -38,8 +38,8 @@ lint: $(NEW)/.test ## check code and pack
 	@$(NEW)/bin/ruff check .
 	@$(NEW)/bin/ruff format --check .
 	@$(NEW)/bin/mypy
-	@$(NEW)/bin/packlore lint --pack .
-	@$(NEW)/bin/packlore build --check --pack . $(ASKED)
+	@$(NEW)/bin/packlore lint
+	@$(NEW)/bin/packlore build --check $(ASKED)
 
 format: $(NEW)/.test ## format the code
 	@$(NEW)/bin/ruff check --fix -q . ; $(NEW)/bin/ruff format .
@@ -56,7 +56,7 @@ evidence: $(NEW)/.test $(OLD)/.test ## run the proofs on both and write referenc
 	@$(NEW)/bin/python -m tests.proofs.evidence
 
 build: $(NEW)/.run ## write what derives from the pack
-	@$(NEW)/bin/packlore build --pack . $(ASKED)
+	@$(NEW)/bin/packlore build $(ASKED)
 
 bench: $(NEW)/.test ## measure start, search, memory and growth
 	@$(NEW)/bin/python -m benchmarks.speed

@@ -191,3 +191,73 @@ def test_a_process_says_all_it_has_to_say_before_it_ends(tmp_path: Path) -> None
     unknown = packlore("show", "asyncio-lang")
     assert unknown.returncode == 2
     assert "asyncio-long" in unknown.stderr
+
+
+def test_lint_and_build_mean_the_current_folder(
+    pack: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pack)
+    assert run(capsys, "build", "--check")[1].splitlines() == ["stale metadata.json"]
+    write(Path(pack), {"rules/asyncio-odd.md": "# T\n"})
+    _, out, err = run(capsys, "lint")
+    assert out.startswith("rules/asyncio-odd.md:1: ")
+    assert err.endswith(" problems in 2 rules\n")
+    monkeypatch.chdir(Path(pack).parent)
+    for arguments in (("lint",), ("lint", "pack"), ("lint", "--pack", pack)):
+        assert f"pack/{out.splitlines()[0]}" in run(capsys, *arguments)[1]
+    monkeypatch.chdir(Path(pack) / "rules")
+    code, _, err = run(capsys, "build")
+    assert (code, err.split(":")[1].strip()) == (2, "no pack in .")
+
+
+def process(*arguments: str | bytes, **options: Any) -> subprocess.Popen[bytes]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-m", "packlore", *arguments]
+    return subprocess.Popen(command, **{**pipes, **options})
+
+
+def test_each_line_is_answered_when_it_comes(pack: str) -> None:
+    with process("search", "--pack", pack, "--json", "--stdin") as running:
+        assert running.stdin
+        assert running.stdout
+        for query in ("bound each call", "caf\u00e9"):
+            running.stdin.write(f"{query}\n".encode())
+            running.stdin.flush()
+            assert json.loads(running.stdout.readline())["query"] == query
+        running.stdin.write(b"caf\xe9\n")
+        running.stdin.close()
+        assert json.loads(running.stdout.readline())["query"] == "caf\ufffd"
+        assert running.wait(20) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there arguments are text")
+def test_bytes_that_are_no_text_are_shown(pack: str) -> None:
+    with process("search", "--pack", pack, "--json", b"bound each call \xe9") as running:
+        out, err = running.communicate(timeout=20)
+        assert json.loads(out)["hits"][0]["id"] == "asyncio-timeout"
+        assert (running.returncode, err) == (0, b"")
+    with process("lint", b"/nowhere\xe9") as running:
+        _, err = running.communicate(timeout=20)
+        assert running.returncode == 2
+        assert err.startswith(b"packlore: no folder at /nowhere\\udce9:")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_cannot_be_written_is_told(pack: str) -> None:
+    with (
+        Path("/dev/full").open("wb") as full,
+        process("list", "--pack", pack, stdout=full) as running,
+    ):
+        _, err = running.communicate(timeout=20)
+    assert (running.returncode, err.decode()) == (
+        2,
+        "packlore: [Errno 28] No space left on device\n",
+    )
+
+
+def test_a_query_and_a_stream_of_them_do_not_go_together(
+    pack: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "search", "--pack", pack, "--json", "--stdin", "x")
+    assert (code, err) == (2, "packlore: give a query or --stdin, not both\n")
+    assert run(capsys, "search", "--pack", pack, "--json", "")[0] == 2

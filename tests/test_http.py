@@ -18,7 +18,7 @@ from mcp import Client
 from packlore.http import Limits, _bound
 from packlore.run import TOKEN
 from tests.packs import own, rule, write
-from tests.services import Program, serving_process
+from tests.services import Program, ServiceFailed, serving_process
 
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -76,6 +76,13 @@ def test_a_wrong_token_is_refused(served: Program, given: str) -> None:
     )
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_an_empty_token_is_refused_at_the_start(tmp_path: Path) -> None:
+    """A variable that some compose file left empty must not open the server to everyone."""
+    refused = pytest.raises(ServiceFailed, match=f"{TOKEN} is empty: set a token, or unset it")
+    with refused, serving(own(tmp_path), **{TOKEN: ""}):
+        pass
 
 
 def test_the_right_token_is_served(served: Program) -> None:

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from packlore import render
+from packlore.assemble import assemble
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.library import MAX_LIMIT, Library
+from packlore.model import PackFile
 from tests.packs import own, rule
 
 
@@ -164,3 +167,30 @@ def test_many_threads_get_the_same_answer(library: Library) -> None:
     for thread in threads:
         thread.join()
     assert found == [wanted] * 400
+
+
+def test_ids_that_differ_in_their_case_alone_are_both_found() -> None:
+    text = {name: rule(name).encode() for name in ("Asyncio-x", "asyncio-x")}
+    files = tuple(
+        PackFile(f"rules/{name}.md", data, "text/markdown") for name, data in text.items()
+    )
+    pack = assemble(files, (), folder="", folder_name="pack")
+    library = Library([pack])
+    assert [library.get(name).item.title for name in ("Asyncio-x", "asyncio-x")] == list(text)
+    assert library.get("pack/Asyncio-x").item.title == "Asyncio-x"
+    with pytest.raises(NotFoundError, match="several"):
+        library.get("ASYNCIO-X")
+
+
+def test_a_category_that_one_pack_lacks_is_told(library: Library, tmp_path: Path) -> None:
+    folders = [
+        own(tmp_path / "a"),
+        own(tmp_path / "b", **{"rules__pooling-x.md": rule("X", category="pooling")}),
+    ]
+    both = Library.open(folders)
+    lacking, having = both.packs
+    assert len(both.category("pooling", having)) == 1
+    with pytest.raises(NotFoundError, match=f"{lacking} has no rules of the category pooling"):
+        both.category("pooling", lacking)
+    with pytest.raises(NotFoundError, match="has no rules of the category pooling"):
+        render.catalogue(both, category="pooling", pack=lacking)

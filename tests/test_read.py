@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,21 @@ def test_six_levels_of_impact_are_read_in_any_spelling(tmp_path: Path) -> None:
         write(tmp_path, {"rules/a-b.md": f"---\ntitle: T\nimpact: {text}\n---\n# T\n"})
         (found,) = one(tmp_path).rules
         assert found.impact is Impact.parse(text)
+
+
+def test_a_folder_that_cannot_be_read_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = own(tmp_path, **{"references__deep__x.md": "# X\n"})
+    scandir = os.scandir
+
+    def refused(path: str | Path) -> Any:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    (pack,) = read(folder)
+    (problem,) = [each for each in pack.problems if each.code == "unreadable"]
+    assert str(problem) == "references/deep:1: unreadable left out: Permission denied"
+    assert [rule.id for rule in pack.rules] == ["asyncio-timeout"]

@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
 
 from packlore.library import Library
 from packlore.model import tokens
@@ -139,6 +140,11 @@ async def test_prompts_refuse_with_what_exists() -> None:
             await client.get_prompt("plan_work", {"category": "x"})
         with pytest.raises(MCPError, match="there are: review_code, plan_work"):
             await client.get_prompt("plan", {})
+        with pytest.raises(MCPError, match="plan_work needs category") as refused:
+            await client.get_prompt("plan_work", {})
+        assert refused.value.error.code == INVALID_PARAMS
+        with pytest.raises(MCPError, match="unknown argument x: plan_work takes category, task"):
+            await client.get_prompt("plan_work", {"category": "asyncio", "x": "y"})
 
 
 async def test_categories_and_ids_are_completed() -> None:

@@ -78,6 +78,19 @@ async def test_a_broken_edit_keeps_the_last_good_state(
     assert library.get("asyncio-timeout").item.title == "Mended"
 
 
+async def test_a_link_to_nowhere_hides_no_edit(tmp_path: Path) -> None:
+    folder = own(tmp_path)
+    for number in range(3):
+        (folder / "rules" / f"link-{number}.md").symlink_to(tmp_path / "nowhere")
+    async with (
+        Changes() as changes,
+        watching([folder], Library.open([folder]), changes.replace, interval=0.01),
+    ):
+        for title in ("One", "Two"):
+            write(folder, {"rules/asyncio-timeout.md": rule(title)})
+            assert (await changes.next()).get("asyncio-timeout").item.title == title
+
+
 async def test_a_pack_that_was_odd_before_is_still_read_again(tmp_path: Path) -> None:
     folder = own(tmp_path, **{"rules__asyncio-odd.md": "---\ntitle: [x\n---\n"})
     async with (

@@ -10,7 +10,8 @@ from packlore.locate import VARIABLE
 
 EPILOG = f"""\
 Without --pack, {VARIABLE} names the folders (separated as in PATH); without it, the pack that
-comes with this package is meant. Exit codes: 0 done, 1 problems found, 2 a wrong call.
+comes with this package is meant; lint and build mean the current folder. Exit codes: 0 done,
+1 problems found, 2 a wrong call or a file that cannot be read or written, 3 no address to serve on.
 With `serve --http`, PACKLORE_TOKEN is the bearer token that clients must send."""
 
 
@@ -63,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
     command = add("lint", "check a pack; exit 1 where it has errors", "packlore lint .")
     command.add_argument("path", nargs="?", default="", help="the pack's folder")
     command.add_argument("--json", action="store_true", help="for programs")
-    command = add("build", "write the files that derive from a pack", "packlore build")
+    command = add("build", "write the files that derive from a pack", "packlore build .")
+    command.add_argument("path", nargs="?", default="", help="the pack's folder")
     command.add_argument("--check", action="store_true", help="only say which are stale; exit 1")
     command.add_argument(
         "--asked",

@@ -9,19 +9,26 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, TextIO
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
 
 from packlore.arguments import parser
 from packlore.errors import PackError
 from packlore.library import Library
 from packlore.locate import locate
+from packlore.read import read
+
+ODD = "backslashreplace"
+"""What becomes of text that is none, as the bytes of a file name may be."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; answers with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    # Answers hold more than a code page can; arguments and paths hold bytes that are no text.
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, ODD), (sys.stderr, ODD)):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8")  # answers hold more than a code page can
+            stream.reconfigure(encoding="utf-8", errors=errors)
     known = parser()
     arguments = known.parse_args(argv)
     if arguments.version:
@@ -32,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         code = COMMANDS[arguments.command](arguments)
-        sys.stdout.flush()
-    except PackError as error:
+        print(end="", flush=True)
+    except (PackError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # `packlore list | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         print(f"packlore: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `packlore list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return 130
     return code
@@ -67,11 +74,15 @@ def search(arguments: argparse.Namespace) -> int:
     if arguments.stdin:
         if not arguments.json:
             raise PackError("--stdin goes with --json: one object a line")
-        for query in _lines(sys.stdin):
-            print(json.dumps({"query": query, "hits": _hits(library, query, arguments)}))
+        if arguments.query:
+            raise PackError("give a query or --stdin, not both")
+        for line in sys.stdin:
+            query = line.rstrip("\r\n")
+            found = _hits(library, query, arguments) if query.strip() else []
+            print(json.dumps({"query": query, "hits": found}), flush=True)
         return 0
     query = " ".join(arguments.query)
-    if query in ("", "-"):
+    if query == "-" or not (arguments.query or sys.stdin.isatty()):
         query = sys.stdin.read()
     if arguments.json:
         _print_json({"query": query, "hits": _hits(library, query, arguments)})
@@ -120,9 +131,12 @@ def lint(arguments: argparse.Namespace) -> int:
     """`packlore lint`."""
     from packlore.lint import lint as problems_of
 
-    given = [*arguments.pack, *([arguments.path] if arguments.path else [])]
-    library = Library.open(locate(given))
-    problems = [problem for pack in library.packs.values() for problem in problems_of(pack)]
+    packs = [(folder, pack) for folder in _own(arguments) for pack in read(folder)]
+    problems = [
+        replace(problem, path=(folder / pack.folder / problem.path).as_posix())
+        for folder, pack in packs
+        for problem in problems_of(pack)
+    ]
     if arguments.json:
         rows = [
             {name: getattr(each, name) for name in ("path", "line", "code", "message")}
@@ -132,7 +146,7 @@ def lint(arguments: argparse.Namespace) -> int:
     else:
         for each in problems:
             print(each)
-        rules = sum(len(pack.rules) for pack in library.packs.values())
+        rules = sum(len(pack.rules) for _, pack in packs)
         print(f"{len(problems)} problems in {rules} rules", file=sys.stderr)
     return 1 if problems else 0
 
@@ -141,9 +155,12 @@ def build(arguments: argparse.Namespace) -> int:
     """`packlore build`."""
     from packlore.build import build as derive
 
-    folders = locate(arguments.pack)
     check, asked = arguments.check, arguments.asked
-    stale = [name for folder in folders for name in derive(folder, check=check, asked=asked)]
+    stale = [
+        (folder / name).as_posix()
+        for folder in _own(arguments)
+        for name in derive(folder, check=check, asked=asked)
+    ]
     for name in stale:
         print(f"{'stale' if arguments.check else 'wrote'} {name}")
     if arguments.check and stale:
@@ -175,6 +192,12 @@ def _library(arguments: argparse.Namespace) -> Library:
     return Library.open(locate(arguments.pack))
 
 
+def _own(arguments: argparse.Namespace) -> tuple[Path, ...]:
+    """The folders of who works on a pack: not the pack that comes with this package."""
+    given = [*arguments.pack, *([arguments.path] if arguments.path else [])]
+    return locate(given or ["."])
+
+
 def _found(library: Library, query: str, arguments: argparse.Namespace) -> Any:
     return library.search(
         query,
@@ -189,13 +212,7 @@ def _found(library: Library, query: str, arguments: argparse.Namespace) -> Any:
 def _hits(library: Library, query: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from packlore import render
 
-    if not query.strip():
-        return []
     return render.hit_rows(library, _found(library, query, arguments))
-
-
-def _lines(stream: TextIO) -> list[str]:
-    return [line.rstrip("\r\n") for line in stream]
 
 
 def _print_json(value: object) -> None:

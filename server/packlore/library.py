@@ -97,8 +97,14 @@ class Library:
         if not found:
             shown = name if len(name) <= 80 else f"{name[:80]}…"
             near = self._nearest(wanted[:80])
-            hint = f"nearest: {', '.join(near)}" if near else "list_rules names what there is"
+            hint = (
+                f"nearest: {', '.join(near)}"
+                if near
+                else "list_rules (or `packlore list`) names what there is"
+            )
             raise NotFoundError(f"no rule or file {shown!r}; {hint}")
+        exact = [each for each in found if name in (each.item.id, f"{each.pack}/{each.item.id}")]
+        found = exact or found  # names that differ in their case alone
         if len({entry.item.path if len(found) == 1 else _text(entry.item) for entry in found}) > 1:
             names = ", ".join(f"{entry.pack}/{entry.item.id}" for entry in found[:5])
             raise NotFoundError(f"{name!r} is in several packs: ask for one of {names}")
@@ -118,6 +124,8 @@ class Library:
             for entry in self.rules()
             if entry.item.category == wanted and key in ("", entry.pack)
         ]
+        if not found:
+            raise NotFoundError(f"{key} has no rules of the category {wanted}")
         return sorted(found, key=_by_impact)
 
     def rules(self) -> Iterator[Entry]:

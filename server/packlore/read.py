@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from packlore.assemble import assemble
@@ -74,7 +74,13 @@ def _read_pack(folder: Path, root: Path) -> Pack:
     files: list[PackFile] = []
     problems: list[Problem] = []
     inside = folder.resolve()
-    for path in _walk(folder):
+
+    def unreadable(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            name = Path(error.filename).relative_to(folder).as_posix()
+            problems.append(Problem(_shown(name), 1, "unreadable", f"left out: {error.strerror}"))
+
+    for path in _walk(folder, unreadable):
         name = path.relative_to(folder).as_posix()
         read = _read_file(path, name, inside)
         if isinstance(read, Problem):
@@ -86,11 +92,11 @@ def _read_pack(folder: Path, root: Path) -> Pack:
         tuple(files),
         tuple(problems),
         folder="" if folder == root else str(place),
-        folder_name=inside.name,
+        folder_name=_shown(inside.name),
     )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path]:
     """The served files in a stable order, links to folders among them (to be refused)."""
     if os.path.lexists(folder / "SKILL.md"):
         yield folder / "SKILL.md"
@@ -99,7 +105,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         if top.is_symlink():
             yield top
             continue
-        for parent, directories, names in os.walk(top):
+        for parent, directories, names in os.walk(top, onerror=unreadable):
             directories[:] = sorted(
                 each for each in directories if each not in _SKIPPED and not each.startswith(".")
             )
@@ -113,8 +119,7 @@ def _read_file(path: Path, name: str, inside: Path) -> PackFile | Problem:
     try:
         name.encode()
     except UnicodeEncodeError:
-        shown = name.encode("utf-8", "replace").decode()
-        return Problem(shown, 1, "file-name", "left out: its name is not valid UTF-8")
+        return Problem(_shown(name), 1, "file-name", "left out: its name is not valid UTF-8")
     try:
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             return Problem(name, 1, "link-outside", "left out: a link that leaves the pack")
@@ -131,6 +136,11 @@ def _read_file(path: Path, name: str, inside: Path) -> PackFile | Problem:
         reason = getattr(error, "strerror", None) or str(error)
         return Problem(name, 1, "unreadable", f"left out: {reason}")
     return PackFile(name, data, _mime(path.suffix.lower(), data))
+
+
+def _shown(name: str) -> str:
+    """A name as text, whatever bytes it has."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _mime(suffix: str, data: bytes) -> str:

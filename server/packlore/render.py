@@ -109,6 +109,8 @@ def catalogue(library: Library, *, category: str = "", pack: str = "") -> str:
     for one answer is listed by its categories or packs alone."""
     wanted = library.category_id(category) if category else ""
     key = library.pack_key(pack) if pack else ""
+    if wanted:
+        library.category(wanted, key)  # NotFoundError where a pack has none of it
     packs = {each: found for each, found in library.packs.items() if key in ("", each)}
     text = "".join(_pack(library, each, wanted, detailed=True) for each in packs)
     if tokens(text) > MAX_CATALOGUE:

@@ -72,6 +72,8 @@ def serve_http(options: Options) -> None:
         )
     Library.open(map(Path, options.packs))  # fails here, not in each worker
     os.environ[OPTIONS] = json.dumps(asdict(options))
+    if os.environ.get(TOKEN) == "":
+        raise BadArgumentError(f"{TOKEN} is empty: set a token, or unset it to serve everyone")
     if TOKEN not in os.environ and options.host not in LOOPBACK:
         sys.stderr.write(f"packlore: no {TOKEN} is set, so everyone who reaches it can read\n")
     uvicorn.run(

@@ -135,7 +135,15 @@ class PackServer(MCPServer[Any]):
             raise MCPError(
                 code=INVALID_PARAMS, message=f"no prompt {name[:80]!r}; there are: {known}"
             )
-        return await super().get_prompt(name, arguments, context)
+        (prompt,) = [each for each in await self.list_prompts() if each.name == name]
+        taken = {each.name: each.required for each in prompt.arguments or ()}
+        given = arguments or {}
+        if wrong := [each for each in taken if taken[each] and each not in given]:
+            raise MCPError(code=INVALID_PARAMS, message=f"{name} needs {', '.join(wrong)}")
+        if wrong := sorted(each[:40] for each in given if each not in taken):
+            message = f"unknown argument {', '.join(wrong[:5])}: {name} takes {', '.join(taken)}"
+            raise MCPError(code=INVALID_PARAMS, message=message)
+        return await super().get_prompt(name, given, context)
 
     async def _complete(self, _ref: Any, argument: Any, _context: Any) -> Completion:
         values = complete(self._library, argument.name, argument.value)

@@ -86,10 +86,17 @@ def _scan(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
                 if entry.is_dir(follow_symlinks=False):
                     yield from _scan(entry.path)
                 else:
-                    status = entry.stat()
-                    yield entry.path, (status.st_mtime_ns, status.st_size)
+                    yield entry.path, _stamp(entry)
     except OSError:
         return  # it went away while it was looked at: the next look tells
+
+
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except OSError:  # it went away, or is a link to nowhere
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
 def _say(text: str) -> None:
