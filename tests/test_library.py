@@ -15,6 +15,7 @@ from packlore.errors import BadArgumentError, NotFoundError
 from packlore.library import MAX_LIMIT, Library
 from packlore.model import PackFile
 from tests.packs import own, rule
+from tests.proofs.harness import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +195,15 @@ def test_a_category_that_one_pack_lacks_is_told(library: Library, tmp_path: Path
         both.category("pooling", lacking)
     with pytest.raises(NotFoundError, match="has no rules of the category pooling"):
         render.catalogue(both, category="pooling", pack=lacking)
+
+
+def test_a_pack_that_answers_brings_in_nothing_of_one_that_does_not(tmp_path: Path) -> None:
+    query = "httpx: send a multipart form with a file and extra fields"
+    more = {"rules__asyncio-file.md": rule("Send a file with extra fields")}
+    ours = Library.open([ROOT])
+    other = Library.open([own(tmp_path, name="other", **more)])
+    assert ours.search(query) == ()
+    both = Library([*ours.packs.values(), *other.packs.values()])
+    hits = both.search(query)
+    assert hits[0].item.id == "asyncio-file"
+    assert {hit.pack for hit in hits} == {"other"}

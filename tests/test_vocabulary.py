@@ -15,12 +15,12 @@ from packlore.query import read_query
 from packlore.read import read
 from tests.packs import own, rule, write
 
-LUNCH = ["empty page after lunch", "an empty page, then lunch", "page empty, back from lunch"] * 3
-TILLS = ["two tills sold the last ticket", "tills disagree", "the tills count one ticket twice"]
+LUNCH = ["empty page after lunch", "an empty page, then lunch", "page empty, back from lunch"] * 7
+TILLS = ["two tills sold the last ticket", "tills disagree", "the tills count one ticket twice"] * 7
 GARDEN = [
     f"{verb} {what} in my garden, hound"
     for verb in ("water", "plant", "cut")
-    for what in ("tulips", "grass")
+    for what in ("tulips", "grass", "tulips")
 ]
 
 
@@ -54,12 +54,33 @@ def test_a_word_speaks_for_the_rule_that_is_asked_for_with_it(tmp_path: Path) ->
     assert outside > max(found.values(), default=0.0)
 
 
-def test_a_word_that_came_once_is_chance_and_a_rules_own_words_count(tmp_path: Path) -> None:
-    known = vocabulary.count(rules(write_pack(tmp_path)), [])
+def test_a_word_that_came_seldom_is_chance_and_a_rules_own_words_count(tmp_path: Path) -> None:
+    folder = write_pack(tmp_path)
+    asked = [vocabulary.Asked("a till", ("asyncio-other",), "")] * vocabulary.ENOUGH
+    known = vocabulary.count(rules(folder), asked)
+    assert "till" in known.terms
     assert "lock" not in known.terms
-    assert "bound" not in known.terms
-    asked = [vocabulary.Asked("lock it", ("asyncio-other",), "")]
-    assert "lock" in vocabulary.count(rules(write_pack(tmp_path)), asked).terms
+    locks = [vocabulary.Asked("lock it", ("asyncio-other",), "")] * (vocabulary.RAREST - 1)
+    assert "lock" in vocabulary.count(rules(folder), [*asked, *locks]).terms
+
+
+def test_a_rule_that_few_ask_for_is_found_by_its_own_words(tmp_path: Path) -> None:
+    folder = write_pack(tmp_path)
+    asked = {"asyncio-timeout": LUNCH, "asyncio-other": TILLS[: vocabulary.ENOUGH - 1]}
+    known = {"asked": asked, "outside": {"gardens": GARDEN}}
+    (tmp_path / "asked.json").write_text(json.dumps(known))
+    command = ["build", "--pack", str(folder), "--asked", str(tmp_path / "asked.json")]
+    assert cli.main(command) == 0
+    library = Library.open([folder])
+    found = {
+        query: [hit.item.id for hit in library.search(query)][:1]
+        for query in ("empty after lunch", "lock the row", "tills and tickets")
+    }
+    assert found == {
+        "empty after lunch": ["asyncio-timeout"],
+        "lock the row": ["asyncio-other"],
+        "tills and tickets": [],
+    }
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
@@ -147,10 +168,10 @@ def test_check_says_when_it_is_stale(
 ) -> None:
     command = ["build", "--check", "--pack", str(pack), "--asked", str(tmp_path / "asked.json")]
     assert cli.main(command) == 0
-    (tmp_path / "asked.json").write_text('{"asked": {"asyncio-timeout": ["soup", "soup"]}}')
+    (tmp_path / "asked.json").write_text(json.dumps({"asked": {"asyncio-timeout": LUNCH}}))
     capsys.readouterr()
     assert cli.main(command) == 1
-    assert capsys.readouterr().out == f"stale {vocabulary.FILE}\n"
+    assert capsys.readouterr().out == f"stale {(pack / vocabulary.FILE).as_posix()}\n"
 
 
 @pytest.mark.parametrize(
@@ -159,8 +180,17 @@ def test_check_says_when_it_is_stale(
         (None, "asked.json"),
         ("{", "asked.json"),
         ("[]", '{"asked": {"rule-id": ["query", ...]}'),
-        ('{"asked": {"asyncio-timeout": [1]}}', "a query is no text"),
-        ('{"asked": {"asyncio-tmeout": ["x"]}}', "'asyncio-tmeout', which is no rule"),
+        ('{"asked": {"asyncio-timeout": [1]}}', "a query of 'asyncio-timeout' is no text"),
+        ('{"asked": {"asyncio-timeout": "text"}}', "no list of queries"),
+        ('{"asked": {"asyncio-timeout": [" "]}}', "a query of 'asyncio-timeout' is no text"),
+        ('{"asked": {"": ["x"]}}', "no name"),
+        ('{"asked": {"a": ["x"], "a": ["y"]}}', "'a' stands twice"),
+        ('{"asked": {}, "outsid": {}}', '"outside": {"topic"'),
+        ('{"asked": {"asyncio-timeout": ["x"]}}', "no rule is asked for by 20 queries"),
+        (
+            '{"asked": {"asyncio-tmeout": ["x"]}}',
+            "'asyncio-tmeout', which is no rule; nearest: asyncio-timeout",
+        ),
     ],
 )
 def test_what_cannot_be_counted_is_said(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from packlore import vocabulary
 from packlore.errors import PackError
+from packlore.lint import VERSION
 from packlore.model import Pack
 from packlore.read import read
 
-_LIST = re.compile(r"(<!-- rules[^>]*-->\n).*?(<!-- /rules -->)", re.DOTALL)
+_LIST = re.compile(r"(<!-- rules[^>]*-->\r?\n).*?(<!-- /rules -->)", re.DOTALL)
 MANIFESTS = (
     ".claude-plugin/plugin.json",
     ".claude-plugin/marketplace.json",
@@ -28,11 +30,16 @@ def build(folder: Path, *, check: bool = False, asked: Sequence[Path] = ()) -> l
     queries that were `asked`; with `check` nothing. Answers with the paths that were stale,
     relative to `folder`."""
     packs = read(folder)
-    if len(packs) != 1 or not packs[0].version:
-        raise PackError(f"{folder} is not one pack with a version in its SKILL.md")
-    files = list(derived(packs[0], folder))
+    if len(packs) != 1:
+        raise PackError(f"{folder} holds {len(packs)} packs: build one at a time")
+    pack = packs[0]
+    if not VERSION.fullmatch(pack.version):
+        raise PackError(
+            f'{folder}/SKILL.md: metadata.version is {pack.version!r}: give one such as "1.2.0"'
+        )
+    files = list(derived(pack, folder))
     if asked:
-        files.append((vocabulary.FILE, _vocabulary(packs[0], asked)))
+        files.append((vocabulary.FILE, _vocabulary(pack, asked)))
     stale = []
     for name, text in files:
         path = folder / name
@@ -46,30 +53,47 @@ def build(folder: Path, *, check: bool = False, asked: Sequence[Path] = ()) -> l
 
 def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str]]:
     """Each derived file and its text. Of SKILL.md the list of rules derives, where it marks one,
-    and of manifests their version."""
+    and of manifests their version. PackError where one cannot be read."""
     skill = next(file.data for file in pack.files if file.path == "SKILL.md").decode()
-    yield "SKILL.md", _LIST.sub(lambda match: match[1] + rule_list(pack) + match[2], skill)
+    listed = rule_list(pack)
+    if "\r\n" in skill:
+        listed = listed.replace("\n", "\r\n")
+    new, found = _LIST.subn(lambda match: match[1] + listed + match[2], skill)
+    if not found and ("<!-- rules" in skill or "<!-- /rules" in skill):
+        raise PackError("SKILL.md: the list needs a line <!-- rules --> and a line <!-- /rules -->")
+    yield "SKILL.md", new
     yield "metadata.json", json.dumps(metadata(pack), indent=2, ensure_ascii=False) + "\n"
     for name in MANIFESTS:
         path = folder / name
         if path.is_file():
-            text = path.read_bytes().decode()
+            try:
+                text = path.read_bytes().decode()
+            except UnicodeDecodeError as error:
+                raise PackError(f"{path} is not UTF-8: {error}") from error
             yield name, re.sub(r'("version":\s*")[^"]*(")', rf"\g<1>{pack.version}\g<2>", text)
 
 
 def _vocabulary(pack: Pack, asked: Iterable[Path]) -> str:
     """What the queries tell. PackError where a file cannot be read, or asks for no rule."""
     rows: list[vocabulary.Asked] = []
+    known = [rule.id for rule in pack.rules]
     for path in asked:
         try:
-            rows += vocabulary.read_asked(path.read_text(encoding="utf-8"))
+            found = vocabulary.read_asked(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise PackError(f"{path}: {error}") from error
-    known = {rule.id for rule in pack.rules}
-    for row in rows:
-        if gone := sorted(set(row.rules) - known):
-            raise PackError(f"the query {row.query[:60]!r} asks for {gone[0]!r}, which is no rule")
-    return vocabulary.encode(vocabulary.count(pack.rules, rows))
+        for each in sorted({rule for row in found for rule in row.rules} - {*known}):
+            near = get_close_matches(each, known, n=3, cutoff=0.5)
+            hint = f"; nearest: {', '.join(near)}" if near else ""
+            raise PackError(f"{path}: asks for {each!r}, which is no rule{hint}")
+        rows += found
+    counted = vocabulary.count(pack.rules, rows)
+    if not counted.rules:
+        raise PackError(
+            f"no rule is asked for by {vocabulary.ENOUGH} queries: with fewer, search by the rules' "
+            "own words is better"
+        )
+    return vocabulary.encode(counted)
 
 
 def rule_list(pack: Pack) -> str:

@@ -164,7 +164,7 @@ def build(arguments: argparse.Namespace) -> int:
     for name in stale:
         print(f"{'stale' if arguments.check else 'wrote'} {name}")
     if arguments.check and stale:
-        print("packlore: run `packlore build` and commit what it writes", file=sys.stderr)
+        print("packlore: run this without --check and commit what it writes", file=sys.stderr)
         return 1
     return 0
 

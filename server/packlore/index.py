@@ -15,6 +15,7 @@ from packlore.query import Query, read_query
 from packlore.rank import (
     CUT,
     CUT_FILTERED,
+    CUT_FRESH,
     CUT_PLAIN,
     DOCUMENT,
     LEARNT,
@@ -138,8 +139,8 @@ class Index:
 
     def search(self, query: str, where: Filter = EVERYTHING, limit: int = 5) -> tuple[Hit, ...]:
         """The best hits of `query`, best first; none where nothing fits."""
-        weighed = self._weighed(query, where)
-        if not self._fits(weighed, where):
+        weighed = list(self._fitting(self._weighed(query, where), where))
+        if not weighed:
             return ()
         total = sum(value for _, value in weighed)
         hits = (
@@ -164,20 +165,35 @@ class Index:
             for each in near
         ]
 
-    def _fits(self, weighed: Iterable[tuple[Candidate, float]], where: Filter) -> bool:
-        """Whether anything fits. Where a pack has a vocabulary, its rules decide and not what
-        lies beside them."""
-        learnt = plain = beside = 0.0
+    def _fitting(
+        self, weighed: Iterable[tuple[Candidate, float]], where: Filter
+    ) -> Iterator[tuple[Candidate, float]]:
+        """The candidates of the packs in which something fits."""
+        packs: dict[str, list[tuple[Candidate, float]]] = {}
+        for each, value in weighed:
+            packs.setdefault(each.entry.pack, []).append((each, value))
+        for pack, of_pack in packs.items():
+            if self._fits(of_pack, where, learnt=pack in self._vocabularies):
+                yield from of_pack
+
+    def _fits(
+        self, weighed: Iterable[tuple[Candidate, float]], where: Filter, *, learnt: bool
+    ) -> bool:
+        """Whether anything of one pack fits. Where it has a vocabulary, its rules decide and not
+        what lies beside them."""
+        known = fresh = beside = 0.0
         for each, value in weighed:
             if each.weights is LEARNT:
-                learnt += value
-            elif each.is_rule or each.entry.pack not in self._vocabularies:
-                plain += value
+                known += value
+            elif each.is_rule:
+                fresh += value
             else:
                 beside += value
         if where != EVERYTHING:
-            return learnt + plain + beside >= odds(CUT_FILTERED)
-        return learnt >= odds(CUT) or plain >= odds(CUT_PLAIN)
+            return known + fresh + beside >= odds(CUT_FILTERED)
+        if learnt:
+            return known >= odds(CUT) or fresh >= odds(CUT_FRESH)
+        return fresh + beside >= odds(CUT_PLAIN)
 
     def _profile(self, number: int) -> Profile:
         if number not in self._profiles:

@@ -179,9 +179,10 @@ def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:
 def _vocabulary(pack: Pack) -> Vocabulary | None:
     """A broken one is what `packlore lint` reports; search does without it."""
     try:
-        return vocabulary.of(pack)
+        words = vocabulary.of(pack)
     except ValueError:
         return None
+    return words if words and words.rules else None
 
 
 def _text(item: Rule | Document) -> str:

@@ -33,6 +33,7 @@ SKILL_FIELDS = ("name", "description", "license", "compatibility", "metadata", "
 DOCUMENT_FIELDS = ("title", "category", "tags", "rules")
 HEADINGS = ("Incorrect", "Correct", "Exceptions", "References")
 
+VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
 _LINK = re.compile(r"\[[^\]]*\]\(\s*<?(?P<target>[^)\s>]+)>?[^)]*\)")
 _RANGE = re.compile(
     r"^(?:[<>]=?|==|!=|~=)\s*\d+(?:\.\d+)*(?:\s*,\s*(?:[<>]=?|==|!=|~=)\s*\d+(?:\.\d+)*)*$"
@@ -197,13 +198,13 @@ def skill(pack: Pack) -> Iterator[Problem]:
     if not 1 <= len(pack.description) <= MAX_DESCRIPTION:
         message = f"description has {len(pack.description)} characters, 1 to {MAX_DESCRIPTION}"
         yield Problem("SKILL.md", 1, "skill-description", message)
-    if not re.fullmatch(r"\d+\.\d+\.\d+\S*", pack.version):
-        yield Problem(
-            "SKILL.md", 1, "skill-version", "metadata.version is no version such as 1.2.0"
-        )
+    if not VERSION.fullmatch(pack.version):
+        message = 'metadata.version is no version such as "1.2.0"'
+        yield Problem("SKILL.md", 1, "skill-version", message)
     for rule in pack.rules:
         if rule.id not in text:
-            yield Problem("SKILL.md", 1, "skill-rule", f"does not name the rule {rule.id}")
+            message = f"does not name {rule.id}: between lines <!-- rules --> and <!-- /rules -->"
+            yield Problem("SKILL.md", 1, "skill-rule", f"{message} `packlore build` lists all")
 
 
 def words(pack: Pack) -> Iterator[Problem]:

@@ -25,6 +25,8 @@ CUT = 0.4
 """The probability that any of the rules fits, below which the answer is that none does."""
 CUT_PLAIN = 0.08
 """The same for packs without a vocabulary, of which less is known."""
+CUT_FRESH = 0.2
+"""The same for those rules of a pack with a vocabulary for which too little was asked."""
 CUT_FILTERED = 0.05
 """The same where a filter narrows what is wanted: who names a category means something in it."""
 DOCUMENT = 0.25
@@ -60,7 +62,7 @@ class Weights(NamedTuple):
     bias: float
 
 
-LEARNT = Weights(Evidence(-0.07, 2.32, 1.19, 4.15, -2.76), -3.62)
+LEARNT = Weights(Evidence(-0.08, 2.15, 0.96, 4.62, -3.02), -3.77)
 """For the rules of a pack with a vocabulary."""
 PLAIN = Weights(Evidence(5.75, 6.75, 2.64, 0.00, 0.00), -4.41)
 """For documents, and for the rules of other packs."""

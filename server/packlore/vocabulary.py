@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from packlore.model import Pack, Rule, Vocabulary
 from packlore.query import Query, read_query
@@ -22,8 +23,10 @@ FILE = "assets/_vocabulary.json"
 SMOOTHING = 20
 """Terms that each rule is taken to have been asked for beyond those counted: with it a few
 queries prove little."""
-RAREST = 2
-"""Times that a term must have been said; a word that came once is chance."""
+ENOUGH = 20
+"""Queries that a rule needs; below it is found better by its own words alone."""
+RAREST = 4
+"""Times that a term must have been said; what a few queries have in common is chance."""
 MOST = 200
 """The largest weight of a term, in tenths."""
 SCALE = 3.0
@@ -51,21 +54,41 @@ def read_asked(text: str) -> list[Asked]:
     """Queries as JSON: under `asked` by the ids of the rules that fit, best first and with a
     space between them; under `outside` by the topic. ValueError says what is wrong."""
     try:
-        loaded = json.loads(text)
-        groups = [(tuple(ids.split()), "", rows) for ids, rows in loaded["asked"].items()]
-        groups += [((), topic, rows) for topic, rows in loaded.get("outside", {}).items()]
-        found = [Asked(row, rules, topic) for rules, topic, rows in groups for row in rows]
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{error!r}; {_FORM}") from error
-    if not all(isinstance(each.query, str) for each in found):
-        raise ValueError(f"a query is no text; {_FORM}")
+        loaded = json.loads(text, object_pairs_hook=_each_once)
+    except RecursionError as error:
+        raise ValueError(_FORM) from error
+    if not isinstance(loaded, dict) or not {"asked"} <= set(loaded) <= {"asked", "outside"}:
+        raise ValueError(_FORM)
+    found = []
+    for part, groups in loaded.items():
+        for name, rows in groups.items() if isinstance(groups, dict) else [("", groups)]:
+            if not name.strip() or not isinstance(rows, list):
+                raise ValueError(f"no name or no list of queries at {name or part!r}; {_FORM}")
+            if not all(isinstance(row, str) and row.strip() for row in rows):
+                raise ValueError(f"a query of {name!r} is no text; {_FORM}")
+            rules, topic = (tuple(name.split()), "") if part == "asked" else ((), name)
+            found += [Asked(row, rules, topic) for row in rows]
     return found
 
 
-def count(rules: Iterable[Rule], asked: Iterable[Asked]) -> Vocabulary:
-    """The vocabulary of these queries, and of what each rule says of itself."""
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. ValueError for a name that stands twice: the first would be lost."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} stands twice in one object")
+        found[name] = value
+    return found
+
+
+def count(rules: Iterable[Rule], asked: Collection[Asked]) -> Vocabulary:
+    """The vocabulary of these queries, and of what each rule says of itself. A rule that too few
+    of them ask for is not in it."""
+    known = Counter(each.rules[0] for each in asked if each.rules)
     spoken: dict[str, Counter[str]] = {}
     for rule in sorted(rules, key=lambda rule: rule.id):
+        if known[rule.id] < ENOUGH:
+            continue
         spoken[rule.id] = Counter()
         for text in (rule.title, *rule.aliases, *rule.symptoms):
             spoken[rule.id].update(set(terms(text)))
@@ -74,7 +97,7 @@ def count(rules: Iterable[Rule], asked: Iterable[Asked]) -> Vocabulary:
         words = read_query(each.query).weights
         if not each.rules:
             outside[each.topic].update(words.keys())
-        else:
+        elif each.rules[0] in spoken:
             spoken[each.rules[0]].update(words.keys())
     counts = [*spoken.values(), *(outside[topic] for topic in sorted(outside))]
     return Vocabulary(tuple(spoken), tuple(sorted(outside)), dict(_telling(counts)))
