@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "model", "terms"),
     ("parse", "locate", "smells", "spelling", "fields", "filter"),
     ("assemble", "query"),
-    ("read", "fulltext", "rank", "vocabulary"),
+    ("read", "fulltext", "rank", "vocabulary", "form"),
     ("lint", "index"),
     ("library",),
     ("render", "arguments"),

@@ -46,6 +46,11 @@ def test_a_pack_in_our_form_is_clean(tmp_path: Path) -> None:
         ("- [asyncio](https://docs.python.org/3/library/asyncio-task.html)", "-", "references"),
         ("- None.", "- See [more](../references/none.md).", "link"),
         ("impact: HIGH", "impact: [HIGH", "frontmatter-yaml"),
+        ("impact: HIGH", "impact: HIGH\nimpact: LOW", "frontmatter-yaml"),
+        ("title: Bound each call", "title:", "field-type"),
+        ("category: asyncio", "category: [asyncio]", "field-type"),
+        ('applies:\n  python: ">=3.11"', "applies: [python]", "field-type"),
+        ("- None.", "- None.\0", "encoding"),
     ],
 )
 def test_each_fault_of_a_rule_is_named(tmp_path: Path, old: str, new: str, code: str) -> None:
@@ -94,3 +99,19 @@ def test_a_link_in_code_is_no_link(tmp_path: Path) -> None:
 
 def test_each_check_is_described() -> None:
     assert all(check.__doc__ for check in CHECKS)
+
+
+def test_what_cannot_be_read_is_told_once(tmp_path: Path) -> None:
+    text = rule().replace("impact: HIGH", "\timpact: HIGH")
+    folder = own(tmp_path, **{"rules__asyncio-timeout.md": text})
+    assert problems(folder) == [("rules/asyncio-timeout.md", "frontmatter-yaml")]
+
+
+def test_what_is_taken_for_no_rule_and_no_category_is_told(tmp_path: Path) -> None:
+    sections = "# Categories\n\n## Asyncio (asyncio)\n\n## Pooling (Pooling)\n"
+    folder = own(tmp_path, **{"rules__asyncio-x.MD": rule(), "rules___sections.md": sections})
+    found = [str(each) for each in lint(read(folder)[0])]
+    assert found == [
+        "rules/_sections.md:5: section no category: its heading is `## Title (id)`, id in lower case",
+        "rules/asyncio-x.MD:1: not-a-rule a rule is a file in rules/ that ends in .md",
+    ]

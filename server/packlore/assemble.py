@@ -32,9 +32,10 @@ _KINDS: Mapping[str, Kind] = {
     "checklists": "checklist",
     "assets": "asset",
 }
-_SECTION = re.compile(
+SECTION = re.compile(
     r"^(?:\d+\.\s*)?(?P<title>.+?)\s*\((?P<id>[a-z0-9][a-z0-9_-]*)(?P<inside>[^)]*)\)(?P<rest>.*)$"
 )
+"""A heading of _sections.md, such as `1. Asyncio (asyncio)`."""
 _IMPACT = re.compile(r"\b(CRITICAL|(?:LOW|MEDIUM)[- _](?:MEDIUM|HIGH)|HIGH|MEDIUM|LOW)\b")
 _FIELD = re.compile(r"^\*\*(?P<name>\w+):?\*\*:?\s*(?P<value>.*)$", re.MULTILINE)
 
@@ -95,7 +96,13 @@ def _text(file: PackFile, problems: list[Problem]) -> str | None:
             line = file.data.count(b"\n", 0, error.start) + 1
             problems.append(Problem(file.path, line, "encoding", message))
         return None
-    return None if "\0" in text else text
+    if "\0" in text:
+        if file.mime.startswith("text/"):
+            line = text.count("\n", 0, text.index("\0")) + 1
+            message = "kept as an asset, not as text: it holds a NUL byte"
+            problems.append(Problem(file.path, line, "encoding", message))
+        return None
+    return text
 
 
 def _is_rule(path: str, parsed: Parsed) -> bool:
@@ -197,13 +204,13 @@ def _with_unique_ids(rules: list[Rule], problems: list[Problem]) -> Iterable[Rul
 
 
 def _categories(parsed: Mapping[str, Parsed]) -> dict[str, Category]:
-    """The categories of _sections.md: headings such as `1. Asyncio (asyncio)`."""
+    """The categories of _sections.md: its headings of the form of SECTION."""
     found: dict[str, Category] = {}
     for path in ("rules/_sections.md", "references/_sections.md"):
         # By lines, not by blocks: this file is read at every start, and holds no code.
         _, *parts = HEADING.split(parsed[path].body) if path in parsed else [""]
         for title, prose in zip(parts[::2], parts[1::2], strict=True):
-            match = _SECTION.match(title.strip())
+            match = SECTION.match(title.strip())
             if not match or match["id"] in found:
                 continue
             fields = {each["name"].lower(): each["value"] for each in _FIELD.finditer(prose)}

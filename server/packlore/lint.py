@@ -1,4 +1,5 @@
-"""Holds a pack to our own form: one function a check, each from a Pack to its Problems."""
+"""Holds a pack to our own form: one function a check, each from a Pack to its Problems. What a
+rule has is in form.py."""
 
 from __future__ import annotations
 
@@ -8,36 +9,19 @@ from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 from packlore import vocabulary
-from packlore.model import Impact, Pack, Problem, Rule, tokens
+from packlore.assemble import SECTION
+from packlore.form import LINK, body, fields, names, ranges
+from packlore.model import Pack, Problem, tokens
+from packlore.parse import parse
 
-MAX_TITLE = 80
-"""Characters."""
-MAX_RULE = 900
-"""Tokens of a rule's body."""
 MAX_SKILL = 1_600
 """Tokens of SKILL.md."""
 MAX_DESCRIPTION = 1_024
 """Characters, by the Agent Skills specification."""
-FIELDS = (
-    "title",
-    "category",
-    "impact",
-    "impactDescription",
-    "tags",
-    "symptoms",
-    "aliases",
-    "applies",
-    "related",
-)
 SKILL_FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 DOCUMENT_FIELDS = ("title", "category", "tags", "rules")
-HEADINGS = ("Incorrect", "Correct", "Exceptions", "References")
 
 VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
-_LINK = re.compile(r"\[[^\]]*\]\(\s*<?(?P<target>[^)\s>]+)>?[^)]*\)")
-_RANGE = re.compile(
-    r"^(?:[<>]=?|==|!=|~=)\s*\d+(?:\.\d+)*(?:\s*,\s*(?:[<>]=?|==|!=|~=)\s*\d+(?:\.\d+)*)*$"
-)
 _NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
 
 
@@ -46,46 +30,17 @@ def lint(pack: Pack) -> tuple[Problem, ...]:
     return (*pack.problems, *(problem for check in CHECKS for problem in check(pack)))
 
 
-def fields(pack: Pack) -> Iterator[Problem]:
-    """Each rule has each field, of its type, and no other."""
-    lists = ("tags", "symptoms", "aliases", "related")
-    for rule in pack.rules:
-        given = rule.frontmatter
-        for name in FIELDS:
-            if name not in given:
-                yield Problem(rule.path, 1, "field-missing", f"frontmatter lacks {name}")
-            elif name in lists and not isinstance(given[name], list):
-                yield Problem(rule.path, 1, "field-type", f"{name} is not a list")
-        for name in given:
-            if name not in FIELDS:
-                listed = ", ".join(FIELDS)
-                yield Problem(rule.path, 1, "field-unknown", f"{name} is none of {listed}")
-        for name in ("tags", "aliases", "applies", "impactDescription"):
-            if name in given and not given[name]:
-                yield Problem(rule.path, 1, "field-empty", f"{name} is empty")
-
-
-def names(pack: Pack) -> Iterator[Problem]:
-    """A rule's category begins its file name; its impact is a level; its title is short."""
-    for rule in pack.rules:
-        if not rule.id.startswith(f"{rule.category}-"):
-            message = f"the file name does not begin with its category {rule.category!r}"
-            yield Problem(rule.path, 1, "file-name", message)
-        if Impact.parse(str(rule.frontmatter.get("impact", ""))) is None:
-            levels = ", ".join(level.label for level in reversed(Impact))
-            yield Problem(rule.path, 1, "impact", f"impact is none of {levels}")
-        if len(rule.title) > MAX_TITLE:
-            message = f"the title has {len(rule.title)} characters, at most {MAX_TITLE}"
-            yield Problem(rule.path, 1, "title-length", message)
-
-
-def ranges(pack: Pack) -> Iterator[Problem]:
-    """Each version range in `applies` is one, such as `>=2.0`."""
-    for rule in pack.rules:
-        for library, versions in rule.applies.items():
-            if not _RANGE.match(versions):
-                message = f"applies: {library}: {versions!r} is no range such as >=2.0"
-                yield Problem(rule.path, 1, "applies", message)
+def files(pack: Pack) -> Iterator[Problem]:
+    """In rules/ lie rules, and categories have the headings that are read as such."""
+    for file in pack.files:
+        folder, _, name = file.path.partition("/")
+        if folder == "rules" and not name.endswith(".md") and not name.startswith("_"):
+            yield Problem(file.path, 1, "not-a-rule", "a rule is a file in rules/ that ends in .md")
+        if file.path == "rules/_sections.md":
+            for section in parse(file.data.decode("utf-8", "replace"), file.path).sections:
+                if section.level > 1 and not SECTION.match(section.title):
+                    message = "no category: its heading is `## Title (id)`, id in lower case"
+                    yield Problem(file.path, section.line, "section", message)
 
 
 def related(pack: Pack) -> Iterator[Problem]:
@@ -97,44 +52,6 @@ def related(pack: Pack) -> Iterator[Problem]:
         for each in ids:
             if each not in known and each != "all":
                 yield Problem(path, 1, "rule-unknown", f"names the rule {each!r}, which is none")
-
-
-def body(pack: Pack) -> Iterator[Problem]:
-    """A rule's body: its title, why, Incorrect, Correct, Exceptions, References; one block each."""
-    for rule in pack.rules:
-        yield from _body(rule)
-
-
-def _body(rule: Rule) -> Iterator[Problem]:
-    if rule.cost > MAX_RULE:
-        message = f"{rule.cost} tokens, at most {MAX_RULE}"
-        yield Problem(rule.path, rule.body_line, "rule-length", message)
-    if not rule.sections:
-        yield Problem(rule.path, rule.body_line, "headings", "no headings")
-        return
-    first, *others = rule.sections
-    if first.level != 1 or first.title != rule.title:
-        message = "the body does not begin with the title as its heading"
-        yield Problem(rule.path, first.line, "title-heading", message)
-    if not first.prose:
-        yield Problem(rule.path, first.line, "why", "no sentences say why")
-    found = [section.title.partition(":")[0].strip() for section in others]
-    if tuple(found) != HEADINGS or any(section.level != 2 for section in others):
-        message = f"the headings are {', '.join(found) or 'none'}, not {', '.join(HEADINGS)}"
-        yield Problem(rule.path, first.line, "headings", message)
-        return
-    for section in others[:2]:
-        if len(section.fences) != 1:
-            message = f"{section.title!r} has {len(section.fences)} blocks, not one"
-            yield Problem(rule.path, section.line, "blocks", message)
-        for fence in section.fences:
-            if not fence.language:
-                yield Problem(rule.path, fence.line - 1, "language", "a block names no language")
-    if ":" not in others[0].title:
-        message = "the heading does not say what happens: `## Incorrect: what happens`"
-        yield Problem(rule.path, others[0].line, "label", message)
-    if not _LINK.search(others[3].prose):
-        yield Problem(rule.path, others[3].line, "references", "no link to documentation")
 
 
 def documents(pack: Pack) -> Iterator[Problem]:
@@ -170,7 +87,7 @@ def links(pack: Pack) -> Iterator[Problem]:
     texts += [(each.path, each.text, each.line) for each in pack.documents if each.sections]
     for path, text, first in texts:
         for number, row in enumerate(_without_code(text).split("\n"), start=first):
-            for match in _LINK.finditer(row):
+            for match in LINK.finditer(row):
                 target = unquote(match["target"].partition("#")[0])
                 if not target or re.match(r"^[a-z][a-z0-9+.-]*:", target):
                     continue
@@ -241,6 +158,7 @@ def _without_code(text: str) -> str:
 
 CHECKS: tuple[Callable[[Pack], Iterator[Problem]], ...] = (
     fields,
+    files,
     names,
     ranges,
     related,
