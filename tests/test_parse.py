@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packlore.parse import MAX_ALIASES, MAX_FRONTMATTER, parse
+from packlore.parse import MAX_FRONTMATTER, parse
 from tests.packs import FOREIGN_RULE, rule
 
 
@@ -63,6 +63,10 @@ def test_a_heading_inside_a_block_is_code() -> None:
         ("---\na: " + "[" * 5000 + "\n---\n", "frontmatter-yaml"),
         ("---\na: &a\n  b: *a\n---\n", "frontmatter-yaml"),
         ("---\na: \x00\n---\n", "frontmatter-yaml"),
+        ("---\na: !!bool maybe\n---\n", "frontmatter-yaml"),
+        ("---\na: !!int ''\n---\n", "frontmatter-yaml"),
+        ("---\na: !!float ''\n---\n", "frontmatter-yaml"),
+        ("---\na: !!timestamp abc\n---\n", "frontmatter-yaml"),
         ("---\na: !!python/object/apply:os.system ['true']\n---\n", "frontmatter-yaml"),
     ],
 )
@@ -76,12 +80,34 @@ def test_a_problem_of_yaml_has_its_line() -> None:
     assert problem.line >= 3
 
 
-def test_aliases_that_would_grow_without_bound_are_refused() -> None:
+def test_aliases_are_refused_for_they_grow_without_bound() -> None:
     rows = ["a0: &a0 [x, x]"]
     rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
-    assert codes("---\n" + "\n".join(rows) + "\n---\n") == ["frontmatter-aliases"]
-    few = "\n".join(["base: &b 1", *(f"k{n}: *b" for n in range(MAX_ALIASES))])
-    assert codes(f"---\n{few}\n---\n") == []
+    (problem,) = parse("---\n" + "\n".join(rows) + "\n---\n", "x.md").problems
+    assert (problem.line, problem.code) == (3, "frontmatter-yaml")
+    assert problem.message == "broken YAML: an alias: write its value out"
+    assert codes("---\na: 2 * 3\nb: '*'\n---\n") == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" * 33 + "]" * 33,
+        "[" * 30_000 + "]" * 30_000,
+        "{a: " * 33 + "1" + "}" * 33,
+        "\n" + "\n".join(" " * n + "a:" for n in range(1, 40)),
+        "\n " + "- " * 40 + "x",
+        "\n " + "? " * 40 + "x",
+    ],
+)
+def test_what_is_too_deep_for_the_stack_is_refused(value: str) -> None:
+    (problem,) = parse(f"---\na: {value}\n---\nbody\n", "x.md").problems
+    assert "more than 32 lists and mappings within each other" in problem.message
+
+
+def test_many_lists_beside_each_other_are_read() -> None:
+    rows = "\n".join(f"k{n}: [{{a: [1, 2]}}]" for n in range(100))
+    assert codes(f"---\n{rows}\n---\n") == []
 
 
 def test_values_are_those_that_json_can_carry() -> None:

@@ -157,10 +157,14 @@ class Library:
 
     def pack_key(self, name: str) -> str:
         """The key of a pack. NotFoundError names those that exist."""
-        for key, pack in self.packs.items():
-            if name in (key, pack.name):
-                return key
-        raise NotFoundError(_unknown("pack", name, self.packs))
+        if name in self.packs:
+            return name
+        keys = [key for key, pack in self.packs.items() if pack.name == name]
+        if len(keys) > 1:
+            raise NotFoundError(f"{name!r} is the name of several packs: {', '.join(keys[:20])}")
+        if not keys:
+            raise NotFoundError(_unknown("pack", name, self.packs))
+        return keys[0]
 
 
 def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 MAX_FRONTMATTER = 64 * 1024
 """Bytes; the largest of 2,700 public skill files has 9,000."""
-MAX_ALIASES = 16
-"""YAML aliases in one frontmatter; people use none, and nested ones grow without bound."""
+MAX_DEPTH = 32
+"""Lists and mappings within each other; C code reads them by recursion and would overflow."""
+_INDENTED = re.compile(rf"^[ \t?-]{{{MAX_DEPTH}}}", re.MULTILINE)
 
 _LABEL = re.compile(
     r"^\W*(?:(?P<wrong>incorrect|wrong|bad|avoid|don'?t|anti-?pattern)"
@@ -109,26 +110,37 @@ def _load(header: str, path: str) -> tuple[Mapping[str, object], Problem | None]
         limit = f"frontmatter is over {MAX_FRONTMATTER} bytes: move text into the body"
         return {}, Problem(path, 1, "frontmatter-size", limit)
     try:
-        if "*" in header:
-            events = yaml.parse(header, Loader=_Loader)
-            if sum(isinstance(event, yaml.AliasEvent) for event in events) > MAX_ALIASES:
-                message = f"more than {MAX_ALIASES} YAML aliases: write the values out"
-                return {}, Problem(path, 1, "frontmatter-aliases", message)
+        brackets = header.count("[") + header.count("{")
+        if "*" in header or brackets > MAX_DEPTH or _INDENTED.search(header):
+            _refuse_what_grows(header)
         loaded = yaml.load(header, Loader=_Loader)  # noqa: S506 a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = (error.problem_mark.line if error.problem_mark else 0) + 2
         return {}, Problem(path, line, "frontmatter-yaml", f"broken YAML: {error.problem}")
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML lets through what its constructors stumble over, as for `!!bool maybe`.
         reason = " ".join(str(error).split())[:200]
         return {}, Problem(path, 2, "frontmatter-yaml", f"broken YAML: {reason}")
     if loaded is None:
         return {}, None
     if not isinstance(loaded, dict):
         return {}, Problem(path, 2, "frontmatter-yaml", "frontmatter is not a mapping of fields")
-    try:
-        return {str(key): _plain(value) for key, value in loaded.items()}, None
-    except RecursionError:
-        return {}, Problem(path, 2, "frontmatter-yaml", "frontmatter refers to itself")
+    return {str(key): _plain(value) for key, value in loaded.items()}, None
+
+
+def _refuse_what_grows(header: str) -> None:
+    """MarkedYAMLError for aliases, whose values may grow without bound, and for great depth."""
+    depth = 0
+    for event in yaml.parse(header, Loader=_Loader):
+        depth += isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent))
+        depth -= isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent))
+        if isinstance(event, yaml.AliasEvent):
+            message = "an alias: write its value out"
+        elif depth > MAX_DEPTH:
+            message = f"more than {MAX_DEPTH} lists and mappings within each other"
+        else:
+            continue
+        raise yaml.MarkedYAMLError(None, None, message, event.start_mark)  # type: ignore[arg-type]
 
 
 def _plain(value: object) -> object:

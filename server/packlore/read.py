@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from packlore.assemble import assemble
 from packlore.errors import NoPackError
@@ -49,9 +49,14 @@ def read(root: Path) -> tuple[Pack, ...]:
 
 
 def _is_pack(folder: Path) -> bool:
-    return (folder / "SKILL.md").is_file() or next(
-        (folder / "rules").glob("*.md"), None
-    ) is not None
+    return _is_file(folder / "SKILL.md") or next((folder / "rules").glob("*.md"), None) is not None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its folder cannot be read
+        return False
 
 
 def _nested(folder: Path, depth: int) -> Iterator[Path]:
@@ -64,7 +69,7 @@ def _nested(folder: Path, depth: int) -> Iterator[Path]:
     except OSError:
         return
     for child in children:
-        if (child / "SKILL.md").is_file():
+        if _is_file(child / "SKILL.md"):
             yield child
         elif depth < MAX_DEPTH and (not child.name.startswith(".") or child.name == ".agents"):
             yield from _nested(child, depth + 1)
@@ -87,11 +92,11 @@ def _read_pack(folder: Path, root: Path) -> Pack:
             problems.append(read)
         else:
             files.append(read)
-    place = PurePosixPath(folder.relative_to(root).as_posix())
+    place = _shown(folder.relative_to(root).as_posix())
     return assemble(
         tuple(files),
         tuple(problems),
-        folder="" if folder == root else str(place),
+        folder="" if folder == root else place,
         folder_name=_shown(inside.name),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -44,6 +45,8 @@ class Options:
 
 def serve_stdio(options: Options) -> None:
     """Serve one client over stdin and stdout until it leaves."""
+    # Python's own handler waits for the thread that reads stdin, which ends with the next line.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     folders = [Path(each) for each in options.packs]
     library = Library.open(folders)
     server = PackServer(library, structured=options.structured, watched=options.watch)
@@ -72,7 +75,7 @@ def serve_http(options: Options) -> None:
         )
     Library.open(map(Path, options.packs))  # fails here, not in each worker
     os.environ[OPTIONS] = json.dumps(asdict(options))
-    if os.environ.get(TOKEN) == "":
+    if TOKEN in os.environ and not os.environ[TOKEN].strip():
         raise BadArgumentError(f"{TOKEN} is empty: set a token, or unset it to serve everyone")
     if TOKEN not in os.environ and options.host not in LOOPBACK:
         sys.stderr.write(f"packlore: no {TOKEN} is set, so everyone who reaches it can read\n")
@@ -103,7 +106,7 @@ def application(environ: Mapping[str, str] = os.environ) -> Any:
         host=options.host,
         hosts=options.hosts,
         origins=options.origins,
-        token=environ.get(TOKEN, ""),
+        token=environ.get(TOKEN, "").strip(),  # a file of a secret ends in a line end
         sessions=options.sessions,
         rules=sum(1 for _ in library.rules()),
     )

@@ -14,7 +14,11 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
-from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ResourcesListChanged,
+    ResourceUpdated,
+)
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
@@ -90,8 +94,12 @@ class PackServer(MCPServer[Any]):
 
     async def replace(self, library: Library) -> None:
         """Serve another snapshot from now on, and tell those who listen."""
+        before = self._resources
         self._load(library)
         await self._bus.publish(ResourcesListChanged())
+        for uri, (_, data) in before.items():
+            if uri not in self._resources or self._resources[uri][1] != data:
+                await self._bus.publish(ResourceUpdated(uri=uri))
 
     def _load(self, library: Library) -> None:
         self._tools.library = self._prompts.library = self._library = library

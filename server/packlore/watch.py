@@ -12,7 +12,6 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from packlore.errors import PackError
 from packlore.library import Library
 
 INTERVAL = 0.5
@@ -44,7 +43,7 @@ async def _watch(
         seen = found
         try:
             fresh = await anyio.to_thread.run_sync(Library.open, folders)
-        except PackError as error:
+        except Exception as error:  # noqa: BLE001 no edit may end the server
             _say(f"kept the last good state: {error}")
             continue
         broken = sorted(_breaking(fresh) - _breaking(good))
