@@ -33,8 +33,7 @@ async def main() -> None:
     async with asyncio.timeout(60), Client(stdio_client(server)) as client:
         result = await client.call_tool("find_rules", {"query": ERROR})
         text = "".join(getattr(block, "text", "") for block in result.content)
-        name = f"{client.server_info.name} {client.server_info.version}"
-        out = [f"{name} over MCP {client.protocol_version} was asked for:", "", f"  {ERROR}", ""]
+        out = [f"packlore over MCP {client.protocol_version} was asked for:", "", f"  {ERROR}", ""]
         out += ["and answered:", "", *(f"  {line}".rstrip() for line in text.splitlines()), ""]
         sys.stdout.write("\n".join(out) + "\n")
     sys.stdout.write(CONNECT.format(python=sys.executable, root=ROOT))

@@ -16,15 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 READY = "packlore-ready"
-"""The file that says an environment is complete."""
+"""The file that says packages are complete."""
+NO_PACKAGES, NO_PLACE = 1, 3
+"""Exit codes of an installation: nothing could be installed, or nothing be written."""
 ABANDONED = 3600
-"""Seconds after which an environment that was never finished is removed."""
+"""Seconds after which packages that were never complete are removed."""
+UNUSED = 30 * 86400
+"""Seconds after which packages that no start has used are removed."""
 
 
 def say(text: str) -> None:
@@ -34,10 +39,11 @@ def say(text: str) -> None:
 
 
 def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where environments are kept: PACKLORE_DATA, else the user's cache folder."""
+    """Where packages are kept: PACKLORE_DATA, else the user's cache folder. RuntimeError where
+    there is no home either."""
     given = environ.get("PACKLORE_DATA", "")
     if given and not given.startswith("${"):  # a host may leave its variable as it stands
-        return Path(given)
+        return Path(given).expanduser().absolute()
     if sys.platform == "win32":
         base = Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -63,6 +69,8 @@ def packages(data: Path) -> Path:
     """
     place = place_for(data)
     if (place / READY).is_file():
+        with suppress(OSError):
+            os.utime(place / READY)  # still in use
         return place
     data.mkdir(parents=True, exist_ok=True)
     _clean(data)
@@ -85,19 +93,38 @@ def packages(data: Path) -> Path:
 
 def build(data: Path) -> None:
     """Install into a folder beside its place and move it there when it is complete: what is
-    interrupted never looks ready, and of two at once the first to finish wins."""
+    interrupted never looks ready. Of two at once the second waits for the first."""
     place = place_for(data)
-    building = Path(tempfile.mkdtemp(prefix="building-", dir=data))
-    try:
-        _install(building)
-        (building / READY).touch()
+    with _alone(data / "lock"):
+        if (place / READY).is_file():
+            return
+        shutil.rmtree(place, ignore_errors=True)  # somebody has removed a part of it
+        building = Path(tempfile.mkdtemp(prefix="building-", dir=data))
         try:
+            _install(building)
+            (building / READY).touch()
+            building.chmod(0o755)  # what one user installed may serve others
             building.rename(place)
-        except OSError:
-            if not (place / READY).is_file():
-                raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Holds a lock that the system gives back when this process ends, however it ends."""
+    with path.open("ab") as file:
+        try:
+            import fcntl
+        except ImportError:
+            import msvcrt
+
+            while True:
+                with suppress(OSError):  # it gives up after ten seconds
+                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+                    break
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _install(target: Path) -> None:
@@ -114,12 +141,14 @@ def _install(target: Path) -> None:
     tools["pip"] += ["--no-compile", "--no-warn-script-location"]
     tools["pip"] += ["--upgrade"]  # over what uv may have left
     options = ["-q", "--target", str(target), "-c", str(ROOT / "constraints.txt")]
-    environ = {**os.environ, "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
+    # Where pip is told to install elsewhere, it would refuse the target.
+    elsewhere = {"PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_TARGET", "PIP_USER"}
+    environ = {name: value for name, value in os.environ.items() if name not in elsewhere}
     for name, tool in tools.items():
         command = [*tool, *options, *needed]
         try:
             subprocess.check_call(command, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr)
-        except subprocess.CalledProcessError:
+        except (subprocess.CalledProcessError, OSError):
             # uv does not read pip's configuration: where that names a mirror or a certificate,
             # pip installs what uv could not.
             sys.stderr.write(f"{name} could not install\n")
@@ -131,10 +160,13 @@ def _install(target: Path) -> None:
 
 
 def _clean(data: Path) -> None:
-    """Remove what interrupted starts have left."""
-    for path in data.glob("building-*"):
-        if time.time() - path.stat().st_mtime > ABANDONED:
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove what interrupted starts have left, and packages that no start has used for long."""
+    left = [(path, path, ABANDONED) for path in data.glob("building-*")]
+    left += [(path, path / READY, UNUSED) for path in data.glob("packages-*")]
+    for path, used, age in left:
+        with suppress(OSError):  # another start may have removed it meanwhile
+            if time.time() - used.stat().st_mtime > age:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def main() -> int:
@@ -147,18 +179,27 @@ def main() -> int:
     if sys.argv[1:2] == ["--install"]:
         try:
             build(Path(sys.argv[2]))
-        except subprocess.CalledProcessError as error:
-            return error.returncode  # what went wrong has been said
+        except subprocess.CalledProcessError:
+            return NO_PACKAGES  # what went wrong has been said
+        except OSError as error:
+            sys.stderr.write(f"{error}\n")
+            return NO_PLACE
         return 0
-    data = data_folder()
     try:
+        data = data_folder()
         installed = packages(data)
-    except subprocess.CalledProcessError:
-        say("could not install. It needs a network and pip (Debian and Ubuntu: python3-pip) or uv")
+    except (OSError, RuntimeError) as error:
+        say(f"could not install: {error}; PACKLORE_DATA names another folder")
         return 1
-    except OSError as error:
-        say(f"could not install into {data}: {error}; PACKLORE_DATA names another folder")
+    except subprocess.CalledProcessError as error:
+        if error.returncode == NO_PLACE:
+            say(f"could not install into {data}; PACKLORE_DATA names another folder")
+        else:
+            needed = "a network and pip (Debian and Ubuntu: python3-pip) or uv"
+            say(f"could not install. It needs {needed}")
         return 1
+    except KeyboardInterrupt:
+        return 130
     return serve(installed, data / "compiled")
 
 
@@ -171,7 +212,6 @@ def serve(installed: Path, compiled: Path) -> NoReturn:
     added = [path for path in sys.path if path not in known]
     sys.path[:] = [str(ROOT / "server"), *added, *known]
     sys.argv[1:] = sys.argv[1:] or ["serve"]
-    os.environ.setdefault("PACKLORE_PACK", str(ROOT))
     from packlore.cli import command
 
     command()

@@ -122,6 +122,7 @@ def test_lint_exits_with_1_where_there_is_a_problem(
         (["list", "none"], "there are: asyncio"),
         (["serve", "--http", "--port", "70000"], "give 0 to 65535"),
         (["serve", "--http", "--workers", "0"], "give 1 to 64"),
+        (["serve", "--http", "--allowed-host", "https://x"], "give one such as mcp.example.com"),
         (["serve", "--http", "--host", "0.0.0.0"], "--allowed-host"),
     ],
 )

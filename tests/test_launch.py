@@ -32,8 +32,19 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.fixture
+def ready(launch: ModuleType, tmp_path: Path) -> Path:
+    """The folder of an installation that is complete, and empty."""
+    place: Path = launch.place_for(tmp_path / "data")
+    place.mkdir(parents=True)
+    (place / launch.READY).touch()
+    return place
+
+
 def test_data_goes_where_it_is_told_or_to_the_cache(launch: ModuleType, tmp_path: Path) -> None:
     assert launch.data_folder({"PACKLORE_DATA": str(tmp_path)}) == tmp_path
+    assert launch.data_folder({"PACKLORE_DATA": "~/x"}) == Path.home() / "x"
+    assert launch.data_folder({"PACKLORE_DATA": "x"}) == Path.cwd() / "x"
     unfilled = {"PACKLORE_DATA": "${CLAUDE_PLUGIN_DATA}", "XDG_CACHE_HOME": str(tmp_path)}
     if sys.platform == "linux":
         assert launch.data_folder(unfilled) == tmp_path / "packlore"
@@ -56,36 +67,62 @@ def test_an_interrupted_installation_leaves_nothing_that_looks_ready(
     monkeypatch.setattr(launch, "_install", interrupted)
     with pytest.raises(KeyboardInterrupt):
         launch.build(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
-def test_what_a_killed_installation_left_is_removed_in_time(
-    launch: ModuleType, tmp_path: Path
-) -> None:
-    for name, age in (("building-old", 2 * launch.ABANDONED), ("building-new", 0)):
+def test_what_no_start_uses_is_removed_in_time(launch: ModuleType, tmp_path: Path) -> None:
+    ages = {"building-old": 2 * launch.ABANDONED, "building-new": 0}
+    ages |= {"packages-old": 2 * launch.UNUSED, "packages-new": launch.UNUSED / 2}
+    for name, age in ages.items():
         (tmp_path / name).mkdir()
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
+        (tmp_path / name / launch.READY).touch()
+        for path in (tmp_path / name / launch.READY, tmp_path / name):
+            os.utime(path, (time.time() - age,) * 2)
     launch._clean(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["building-new"]
+    assert {path.name for path in tmp_path.iterdir()} == {"building-new", "packages-new"}
 
 
-def test_of_two_installations_at_once_both_succeed(
+def test_a_start_says_that_its_packages_are_in_use(launch: ModuleType, ready: Path) -> None:
+    os.utime(ready / launch.READY, (0, 0))
+    assert launch.packages(ready.parent) == ready
+    assert (ready / launch.READY).stat().st_mtime > time.time() - 3600
+
+
+def test_of_two_installations_at_once_the_second_waits_for_the_first(
     launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = threading.Barrier(2, timeout=20)
+    begun, go = threading.Event(), threading.Event()
+    made: list[Path] = []
 
-    def install(_: Path) -> None:
-        together.wait()
+    def install(target: Path) -> None:
+        made.append(target)
+        begun.set()
+        assert go.wait(20)
 
     monkeypatch.setattr(launch, "_install", install)
     threads = [threading.Thread(target=launch.build, args=(tmp_path,)) for _ in range(2)]
     for thread in threads:
         thread.start()
+    assert begun.wait(20)
+    time.sleep(0.1)  # the second has come to the lock, or comes later and finds the work done
+    go.set()
     for thread in threads:
         thread.join()
     place = launch.place_for(tmp_path)
     assert (place / launch.READY).is_file()
-    assert list(tmp_path.iterdir()) == [place]
+    assert place.stat().st_mode & 0o777 == 0o755
+    assert len(made) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {place.name, "lock"}
+
+
+def test_packages_that_somebody_damaged_are_made_again(
+    launch: ModuleType, ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ready / launch.READY).unlink()
+    (ready / "half").touch()
+    monkeypatch.setattr(launch, "_install", lambda target: (target / "whole").touch())
+    launch.build(ready.parent)
+    assert {path.name for path in ready.iterdir()} == {launch.READY, "whole"}
 
 
 def test_an_update_of_the_pins_makes_a_new_folder(
@@ -96,15 +133,6 @@ def test_an_update_of_the_pins_makes_a_new_folder(
         (tmp_path / name).write_bytes((ROOT / name).read_bytes() + b"# new\n")
     monkeypatch.setattr(launch, "ROOT", tmp_path)
     assert launch.place_for(tmp_path) != first
-
-
-@pytest.fixture
-def ready(launch: ModuleType, tmp_path: Path) -> Path:
-    """The folder of an installation that is complete, and empty."""
-    place: Path = launch.place_for(tmp_path / "data")
-    place.mkdir(parents=True)
-    (place / launch.READY).touch()
-    return place
 
 
 def test_what_was_installed_comes_before_what_this_python_has(ready: Path) -> None:
@@ -150,13 +178,14 @@ def test_an_installation_outlives_the_client_that_gave_up(tmp_path: Path) -> Non
     data = tmp_path / "data"
     launcher = subprocess.Popen(
         [sys.executable, str(ROOT / "server" / "launch.py")],
+        start_new_session=True,
         env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "PACKLORE_DATA": str(data)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
     until((tmp_path / "started").exists)
-    launcher.kill()
+    os.killpg(launcher.pid, signal.SIGKILL)
     out, _ = launcher.communicate()
     assert out == b""
     assert not list(data.glob("packages-*"))
@@ -208,4 +237,30 @@ def test_where_uv_and_pip_both_fail_both_are_named_in_few_lines(tmp_path: Path) 
     assert said[-2] == "packlore: pip could not install"
     assert said[-1].startswith("packlore: could not install. It needs a network")
     assert "Traceback" not in text
-    assert list((tmp_path / "data").iterdir()) == []
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["lock"]
+
+
+def test_uv_that_cannot_be_run_is_followed_by_pip(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "uv").write_text("#!/nowhere/sh\n")
+    (tmp_path / "bin" / "uv").chmod(0o755)
+    text = launched(
+        PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin",
+        PACKLORE_DATA=str(tmp_path / "data"),
+        PIP_NO_INDEX="1",
+        PIP_CONFIG_FILE=os.devnull,
+    )
+    assert text.splitlines()[1] == "packlore: uv could not install"
+    assert text.splitlines()[-2] == "packlore: pip could not install"
+
+
+def test_a_place_that_cannot_be_written_is_told_with_a_way_out(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    (data / "lock").mkdir(parents=True)  # stands for what only others may write; root may all
+    text = launched(PATH="/usr/bin:/bin", PACKLORE_DATA=str(data))
+    said = text.splitlines()
+    assert said[1].startswith("packlore: [Errno 21] Is a directory")
+    assert said[2] == f"packlore: could not install into {data}; PACKLORE_DATA names another folder"
+    assert "network" not in text

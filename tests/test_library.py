@@ -183,6 +183,16 @@ def test_ids_that_differ_in_their_case_alone_are_both_found() -> None:
         library.get("ASYNCIO-X")
 
 
+def test_a_name_that_several_packs_have_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        own(tmp_path / name, name="same")
+    library = Library.open([tmp_path])
+    assert list(library.packs) == ["one", "two"]
+    assert library.search("bound each call", pack="two")[0].pack == "two"
+    with pytest.raises(NotFoundError, match="'same' is the name of several packs: one, two"):
+        library.search("bound each call", pack="same")
+
+
 def test_a_category_that_one_pack_lacks_is_told(library: Library, tmp_path: Path) -> None:
     folders = [
         own(tmp_path / "a"),

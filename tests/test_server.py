@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -186,3 +188,17 @@ async def test_a_process_over_stdio_serves_both_eras(mode: str) -> None:
         assert client.instructions
         result = await client.call_tool("find_rules", {"query": ERROR})
     assert text_of(result).startswith("sqlalchemy-expire-on-commit ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+async def test_control_c_ends_a_server_over_stdio() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "packlore", "serve", "--pack", str(ROOT), stdin=-1, stdout=-1
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+    async with asyncio.timeout(30):
+        assert await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == -signal.SIGINT

@@ -9,6 +9,7 @@ from typing import Self
 import anyio
 import pytest
 from mcp import Client
+from mcp.server.subscriptions import ResourceUpdated
 
 from packlore.library import Library
 from packlore.server import PackServer
@@ -91,6 +92,24 @@ async def test_a_link_to_nowhere_hides_no_edit(tmp_path: Path) -> None:
             assert (await changes.next()).get("asyncio-timeout").item.title == title
 
 
+async def test_no_edit_ends_the_watcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own(tmp_path)
+    good = Library.open([folder])
+
+    def stumble(_: object) -> Library:
+        raise RuntimeError("nobody thought of this")
+
+    async with Changes() as changes, watching([folder], good, changes.replace, interval=0.01):
+        with monkeypatch.context() as patched:
+            patched.setattr(Library, "open", stumble)
+            write(folder, {"rules/asyncio-timeout.md": rule("Odd")})
+            await said(capsys, "kept the last good state: nobody thought of this")
+        write(folder, {"rules/asyncio-timeout.md": rule("Mended")})
+        assert (await changes.next()).get("asyncio-timeout").item.title == "Mended"
+
+
 async def test_a_pack_that_was_odd_before_is_still_read_again(tmp_path: Path) -> None:
     folder = own(tmp_path, **{"rules__asyncio-odd.md": "---\ntitle: [x\n---\n"})
     async with (
@@ -99,6 +118,22 @@ async def test_a_pack_that_was_odd_before_is_still_read_again(tmp_path: Path) ->
     ):
         write(folder, {"rules/asyncio-timeout.md": rule("Changed")})
         assert (await changes.next()).get("asyncio-timeout").item.title == "Changed"
+
+
+async def test_who_subscribed_to_a_file_is_told_when_it_changes(tmp_path: Path) -> None:
+    folder = own(tmp_path, **{"rules__asyncio-new.md": rule("New")})
+    server = PackServer(Library.open([folder]), watched=True)
+    async with Client(server) as client:
+        uris = [str(each.uri) for each in (await client.list_resources()).resources]
+        (changed,) = [uri for uri in uris if uri.endswith("asyncio-new.md")]
+        async with client.listen(resource_subscriptions=uris) as events:
+            for change in (rule("Newer"), rule("Newest")):
+                write(folder, {"rules/asyncio-new.md": change})
+                await server.replace(Library.open([folder]))
+                with anyio.fail_after(20):
+                    told = await anext(aiter(events))
+                assert isinstance(told, ResourceUpdated)
+                assert str(told.uri) == changed
 
 
 async def test_listeners_are_told(tmp_path: Path) -> None:

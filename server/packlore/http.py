@@ -11,10 +11,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+
 if TYPE_CHECKING:
     from packlore.server import PackServer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOCAL_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
 HEALTH = "/health"
 
 Scope = MutableMapping[str, Any]
@@ -31,7 +35,8 @@ class Limits:
     seconds = 30.0
     """Until a response starts. A stream that has started may go on."""
     concurrency = 1000
-    """Requests at once in one worker; more are answered with 503."""
+    """Requests at once in one worker; more are answered with 503. Connections are not counted:
+    clients keep theirs while they have nothing to ask."""
 
 
 def guard(
@@ -43,7 +48,6 @@ def guard(
     origins: tuple[str, ...],
     token: str,
     sessions: bool,
-    rules: int,
 ) -> App:
     """The server's application inside the token, the limits and the log. Without `sessions` any
     worker can answer any request."""
@@ -54,6 +58,17 @@ def guard(
         body=Limits.body,
         sessions=sessions,
     )
+    whole: App = app if sessions else _posts_alone(app)
+    whole = _require(_limit(_bound(whole)), token)
+    # A preflight has no token. What is let in is decided by the server's own check.
+    whole = CORSMiddleware(
+        whole,
+        allow_origins=origins,
+        allow_origin_regex=_LOCAL_ORIGIN if host in LOOPBACK else None,
+        allow_methods=("GET", "POST", "DELETE"),
+        allow_headers=("*",),
+        expose_headers=("Mcp-Session-Id", "Mcp-Protocol-Version"),
+    )
     inner = app.router.lifespan_context
 
     @asynccontextmanager
@@ -62,8 +77,7 @@ def guard(
             yield state
 
     app.router.lifespan_context = both
-    health = json.dumps({"status": "ok", "version": server.version, "rules": rules}).encode()
-    return _log(_answer_health(_require(_bound(app), token), health))
+    return _log(_answer_health(whole, server))
 
 
 def _log(app: App) -> App:
@@ -87,16 +101,18 @@ def _log(app: App) -> App:
         finally:
             client = (scope.get("client") or ("-",))[0]
             spent = (time.perf_counter() - start) * 1000
-            path = json.dumps(scope["path"][:200])[1:-1]  # a line stays a line
-            sys.stderr.write(f"{client} {scope['method']} {path} {status} {spent:.1f}ms {sent}B\n")
+            told = (client, scope["method"], scope["path"][:200])
+            asked = " ".join(json.dumps(each)[1:-1] for each in told)  # a line stays a line
+            sys.stderr.write(f"{asked} {status} {spent:.1f}ms {sent}B\n")
 
     return logged
 
 
-def _answer_health(app: App, body: bytes) -> App:
+def _answer_health(app: App, server: PackServer) -> App:
     async def health(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == HEALTH:
-            await _respond(send, 200, body, "application/json")
+            served = {"status": "ok", "version": server.version, "rules": server.rules}
+            await _respond(send, 200, json.dumps(served).encode(), "application/json")
         else:
             await app(scope, receive, send)
 
@@ -120,6 +136,41 @@ def _require(app: App, token: str) -> App:
     return required
 
 
+def _posts_alone(app: App) -> App:
+    """Refuses what needs a session: the SDK would keep a stream open on which nothing comes."""
+
+    async def posts(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] != "POST":
+            text = b"only POST: this server keeps no sessions\n"
+            await _respond(send, 405, text, headers=[(b"allow", b"POST")])
+        else:
+            await app(scope, receive, send)
+
+    return posts
+
+
+def _limit(app: App) -> App:
+    """Turns away what comes while too many requests run."""
+    running = 0
+
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal running
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        if running >= Limits.concurrency:
+            text = b"too many requests at once\n"
+            await _respond(send, 503, text, headers=[(b"retry-after", b"1")])
+            return
+        running += 1
+        try:
+            await app(scope, receive, send)
+        finally:
+            running -= 1
+
+    return limited
+
+
 def _bound(app: App) -> App:
     """Ends a request whose response has not started in time: a body that never comes, say."""
 
@@ -135,6 +186,8 @@ def _bound(app: App) -> App:
                     await send(message)
 
                 await app(scope, receive, start)
+        except ClientDisconnect:
+            return  # nobody is left to answer
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 
 from packlore.errors import BadArgumentError
-from packlore.http import LOOPBACK, Limits, guard
+from packlore.http import LOOPBACK, guard
 from packlore.library import Library
 from packlore.server import PackServer
 from packlore.watch import watching
@@ -73,12 +73,19 @@ def serve_http(options: Options) -> None:
             f"--host {options.host} is reached from outside: name the Host headers to serve with "
             "--allowed-host"
         )
+    if odd := [each for each in options.hosts if "/" in each or "*" in each]:
+        raise BadArgumentError(
+            f"--allowed-host {odd[0]} is no Host header: give one such as mcp.example.com"
+        )
     Library.open(map(Path, options.packs))  # fails here, not in each worker
     os.environ[OPTIONS] = json.dumps(asdict(options))
     if TOKEN in os.environ and not os.environ[TOKEN].strip():
         raise BadArgumentError(f"{TOKEN} is empty: set a token, or unset it to serve everyone")
     if TOKEN not in os.environ and options.host not in LOOPBACK:
         sys.stderr.write(f"packlore: no {TOKEN} is set, so everyone who reaches it can read\n")
+    if options.workers > 1:  # uvicorn's own words would come from each
+        there = f"http://{options.host}:{options.port}/mcp"
+        sys.stderr.write(f"packlore: {options.workers} workers serve {there}\n")
     uvicorn.run(
         "packlore.run:application",
         factory=True,
@@ -88,7 +95,6 @@ def serve_http(options: Options) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_TIMEOUT,
-        limit_concurrency=Limits.concurrency,
         log_level="warning" if options.workers > 1 else "info",
     )
 
@@ -104,11 +110,10 @@ def application(environ: Mapping[str, str] = os.environ) -> Any:
         server,
         lifespan=lambda: _watch(options, server, library),
         host=options.host,
-        hosts=options.hosts,
+        hosts=tuple(each.lower() for each in options.hosts),
         origins=options.origins,
         token=environ.get(TOKEN, "").strip(),  # a file of a secret ends in a line end
         sessions=options.sessions,
-        rules=sum(1 for _ in library.rules()),
     )
 
 

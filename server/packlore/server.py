@@ -105,6 +105,7 @@ class PackServer(MCPServer[Any]):
         self._tools.library = self._prompts.library = self._library = library
         self._skills.load(library)
         self._resources = resources(library)
+        self.rules = sum(1 for _ in library.rules())
 
     def http_app(
         self, *, hosts: list[str], origins: list[str], body: int, sessions: bool
