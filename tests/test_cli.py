@@ -159,6 +159,7 @@ def test_a_closed_pipe_is_no_error(pack: str) -> None:
 
 
 def test_output_is_utf8_whatever_the_terminal_says(pack: str) -> None:
+    write(Path(pack), {"rules/asyncio-timeout.md": rule("Größe 中")})
     done = subprocess.run(
         [sys.executable, "-m", "packlore", "show", "--json", "--pack", pack, "asyncio-timeout"],
         env={
@@ -169,7 +170,7 @@ def test_output_is_utf8_whatever_the_terminal_says(pack: str) -> None:
         capture_output=True,
         check=True,
     )
-    assert json.loads(done.stdout.decode())["items"]
+    assert json.loads(done.stdout.decode())["items"][0]["title"] == "Größe 中"
 
 
 def test_a_process_says_all_it_has_to_say_before_it_ends(tmp_path: Path) -> None:

@@ -105,6 +105,22 @@ def test_what_is_too_deep_for_the_stack_is_refused(value: str) -> None:
     assert "more than 32 lists and mappings within each other" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("label", "correct"),
+    [
+        ("**Do not do this:**", False),
+        ("**Don’t:**", False),
+        ("**Better not:**", False),
+        ("**Never do this:**", False),
+        ("**Do this:**", True),
+        ("**Better:**", True),
+    ],
+)
+def test_a_label_that_forbids_is_not_taken_for_one_that_advises(label: str, correct: bool) -> None:
+    (example,) = parse(f"# T\n\n{label}\n\n```python\nx\n```\n", "x.md").examples
+    assert example.correct is correct
+
+
 def test_many_lists_beside_each_other_are_read() -> None:
     rows = "\n".join(f"k{n}: [{{a: [1, 2]}}]" for n in range(100))
     assert codes(f"---\n{rows}\n---\n") == []

@@ -149,13 +149,15 @@ async def test_prompts_refuse_with_what_exists() -> None:
             await client.get_prompt("plan_work", {"category": "asyncio", "x": "y"})
 
 
-async def test_categories_and_ids_are_completed() -> None:
+async def test_categories_are_completed_and_free_text_is_not() -> None:
     async with connect() as client:
         from mcp_types import PromptReference
 
         reference = PromptReference(type="ref/prompt", name="plan_work")
         found = await client.complete(reference, {"name": "category", "value": "sq"})
         assert found.completion.values == ["sqlalchemy"]
+        found = await client.complete(reference, {"name": "task", "value": "sq"})
+        assert found.completion.values == []
 
 
 async def test_bytes_that_are_no_text_come_as_a_blob(tmp_path: Path) -> None:

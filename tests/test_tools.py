@@ -84,7 +84,8 @@ def test_a_plan_names_the_rules_and_the_task(library: Library) -> None:
 
 def test_completions_begin_as_the_value_does(library: Library) -> None:
     assert complete(library, "category", "po") == ["pooling"]
-    assert complete(library, "ids", "ASYNC") == ["asyncio-timeout"]
+    assert complete(library, "category", "PO") == ["pooling"]
+    assert complete(library, "task", "po") == []
 
 
 def test_every_tool_and_prompt_is_described() -> None:

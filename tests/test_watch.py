@@ -92,6 +92,17 @@ async def test_a_link_to_nowhere_hides_no_edit(tmp_path: Path) -> None:
             assert (await changes.next()).get("asyncio-timeout").item.title == title
 
 
+async def test_a_pack_in_a_folder_with_a_dot_is_watched(tmp_path: Path) -> None:
+    """As `skills add` lays it out."""
+    folder = own(tmp_path / ".agents" / "skills" / "own")
+    async with (
+        Changes() as changes,
+        watching([tmp_path], Library.open([tmp_path]), changes.replace, interval=0.01),
+    ):
+        write(folder, {"rules/asyncio-timeout.md": rule("Changed")})
+        assert (await changes.next()).get("asyncio-timeout").item.title == "Changed"
+
+
 async def test_no_edit_ends_the_watcher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

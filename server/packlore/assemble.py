@@ -221,7 +221,6 @@ def _categories(parsed: Mapping[str, Parsed]) -> dict[str, Category]:
                 title=match["title"],
                 impact=_impact(stated.upper()),
                 description=fields.get("description") or " ".join(paragraph.split()),
-                order=len(found),
             )
     return found
 
@@ -232,7 +231,7 @@ def _all_categories(known: Mapping[str, Category], rules: Iterable[Rule]) -> tup
     for rule in rules:
         if rule.category not in found:
             title = rule.category.replace("-", " ").capitalize()
-            found[rule.category] = Category(rule.category, title, None, "", len(found))
+            found[rule.category] = Category(rule.category, title, None, "")
     return tuple(found.values())
 
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from packlore.model import Document, Rule
 
-_FENCE = re.compile(
+FENCE = re.compile(
     r"^ {0,3}(```+|~~~+).*\n((?:(?! {0,3}\1[`~]*[ \t]*\n).*\n)*)(?: {0,3}\1.*\n)?", re.MULTILINE
 )
+"""A block of code: its marks and what is in it. It ends where the text does, if nothing closes it."""
 HEADING = re.compile(r"^#{1,6}[ \t]+(.*)$", re.MULTILINE)
 """A heading of Markdown, and its text."""
 
@@ -37,7 +38,7 @@ def fields(item: Rule | Document) -> Fields:
     if rule is None and item.structure is None:
         prose, code = "", text
     else:
-        parts = _FENCE.split(
+        parts = FENCE.split(
             text if text.endswith("\n") else f"{text}\n"
         )  # words, marks, code, words, ...
         prose, code = "".join(parts[::3]), "".join(parts[2::3])

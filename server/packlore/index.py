@@ -72,14 +72,11 @@ class Index:
         self._profiles: dict[int, Profile] = {}
         self._text = FullText(fields(entry.item) for entry in self._entries)
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     @cached_property
     def _known(self) -> dict[str, int]:
         """The words that a query may have, and how common each is."""
-        said = (term for words in self._vocabularies.values() for term in words.terms)
-        return dict.fromkeys(said, 1) | dict(self._text.counts)
+        learnt = (term for words in self._vocabularies.values() for term in words.terms)
+        return dict.fromkeys(learnt, 1) | dict(self._text.counts)
 
     @cached_property
     def _spelling(self) -> Spelling:
@@ -94,9 +91,9 @@ class Index:
             if is_han(term) and term not in self._known:
                 weights[term] = weight / 4  # most pairs of characters are not words
                 continue
-            known = term if term in self._known else self._spelling.mend(term)
-            meant, sure = (known, weight) if known == term else (known or term, weight * 0.8)
-            weights[meant] = max(weights.get(meant, 0.0), sure if known else weight)
+            known = None if term in self._known else self._spelling.mend(term)
+            meant, counts = (known, weight * 0.8) if known else (term, weight)
+            weights[meant] = max(weights.get(meant, 0.0), counts)
         return replace(query, weights=weights)
 
     def candidates(self, query: Query, where: Filter = EVERYTHING) -> list[Candidate]:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from packlore import vocabulary
 from packlore.assemble import SECTION
+from packlore.fields import FENCE
 from packlore.form import LINK, body, fields, names, ranges
 from packlore.model import Pack, Problem, tokens
 from packlore.parse import parse
@@ -119,7 +120,7 @@ def skill(pack: Pack) -> Iterator[Problem]:
         message = 'metadata.version is no version such as "1.2.0"'
         yield Problem("SKILL.md", 1, "skill-version", message)
     for rule in pack.rules:
-        if rule.id not in text:
+        if not re.search(rf"(?<![\w-]){re.escape(rule.id)}(?![\w-])", text):
             message = f"does not name {rule.id}: between lines <!-- rules --> and <!-- /rules -->"
             yield Problem("SKILL.md", 1, "skill-rule", f"{message} `packlore build` lists all")
 
@@ -142,18 +143,9 @@ def words(pack: Pack) -> Iterator[Problem]:
 
 
 def _without_code(text: str) -> str:
-    """The text with fenced lines blank, so that line numbers stay."""
-    rows: list[str] = []
-    fence = ""
-    for row in text.split("\n"):
-        mark = re.match(r"\s*(```+|~~~+)", row)
-        if fence:
-            fence = "" if mark and mark[1].startswith(fence) else fence
-            rows.append("")
-        else:
-            fence = mark[1] if mark else ""
-            rows.append("" if mark else re.sub(r"`[^`]*`", "", row))
-    return "\n".join(rows)
+    """The text with its code blank, so that line numbers stay."""
+    blank = FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)
+    return re.sub(r"`[^`\n]*`", "", blank)
 
 
 CHECKS: tuple[Callable[[Pack], Iterator[Problem]], ...] = (

@@ -181,7 +181,6 @@ class Category:
     title: str
     impact: Impact | None
     description: str
-    order: int
 
 
 @dataclass(frozen=True, slots=True)

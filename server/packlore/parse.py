@@ -22,8 +22,8 @@ MAX_DEPTH = 32
 _INDENTED = re.compile(rf"^[ \t?-]{{{MAX_DEPTH}}}", re.MULTILINE)
 
 _LABEL = re.compile(
-    r"^\W*(?:(?P<wrong>incorrect|wrong|bad|avoid|don'?t|anti-?pattern)"
-    r"|(?P<right>correct|right|good|better|do|preferred))\b",
+    r"^\W*(?:(?P<wrong>incorrect|wrong|bad|avoid|never|not|don['\u2019]?t|(?:do|better|good) not"
+    r"|anti-?pattern)|(?P<right>correct|right|good|better|do|preferred))\b",
     re.IGNORECASE,
 )
 

@@ -40,12 +40,22 @@ def read(root: Path) -> tuple[Pack, ...]:
     there is no pack at all."""
     if not root.is_dir():
         raise NoPackError(f"no folder at {root}: give the folder that holds SKILL.md or rules/")
-    folders = [root] if _is_pack(root) else list(_nested(root, 0))
+    folders = _folders(root)
     if not folders:
         raise NoPackError(
             f"no pack in {root}: a pack is a folder with SKILL.md, or with rules/*.md"
         )
     return tuple(_read_pack(folder, root) for folder in folders)
+
+
+def files(root: Path) -> Iterator[Path]:
+    """Every file that `read` would look at."""
+    for folder in _folders(root):
+        yield from _walk(folder, lambda _: None)
+
+
+def _folders(root: Path) -> list[Path]:
+    return [root] if _is_pack(root) else list(_nested(root, 0))
 
 
 def _is_pack(folder: Path) -> bool:

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import wraps
-from typing import Any, Literal
+from typing import Any, get_args
 
-from mcp.server.caching import CacheHint
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
@@ -44,24 +44,6 @@ Not in `structuredContent`: where that is present, Claude Code 2.1.330 shows it 
 drops the text, so the rule itself would never be read. `serve --structured` puts it there for
 hosts that show both.
 """
-_CACHED: tuple[
-    Literal[
-        "tools/list",
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "server/discover",
-    ],
-    ...,
-] = (
-    "tools/list",
-    "prompts/list",
-    "resources/list",
-    "resources/templates/list",
-    "resources/read",
-    "server/discover",
-)
 _HINT = CacheHint(ttl_ms=3_600_000, scope="public")
 """A snapshot changes only where someone edits the pack: an hour, for everyone."""
 _WATCHED_HINT = CacheHint(ttl_ms=0, scope="public")
@@ -84,7 +66,7 @@ class PackServer(MCPServer[Any]):
             tools=[_tool(name, self._tools, structured=structured) for name in TOOLS],
             extensions=[self._skills],
             log_level="WARNING",
-            cache_hints=dict.fromkeys(_CACHED, hint),
+            cache_hints=dict.fromkeys(get_args(CacheableMethod), hint),
             subscriptions=self._bus,
         )
         for name in PROMPTS:

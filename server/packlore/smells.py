@@ -80,15 +80,10 @@ def smells(code: str) -> Iterator[str]:
     marks = _compiled()
     lines = [line[:MAX_LINE] for line in code.split("\n")[:MAX_LINES]]
     found = {name for name, mark in marks.items() for line in lines if mark.search(line)}
-    indented = {
-        name
-        for name, mark in marks.items()
-        for line in lines
-        if line[:1] in " \t" and mark.search(line)
-    }
+    inner = [line for line in lines if line[:1] in (" ", "\t")]
     yield from (said for said, needed, absent in _SHAPES if needed <= found and not absent & found)
     if "async" in found:
-        yield from (said for said, needed in _INSIDE if needed <= indented)
+        yield from (_INSIDE[name] for name in _INSIDE if any(map(marks[name].search, inner)))
     after_finally = any(
         marks["finally"].search(line) and marks["await"].search(following)
         for line, following in pairwise(lines)
@@ -142,7 +137,4 @@ _SHAPES: tuple[tuple[str, frozenset[str], frozenset[str]], ...] = tuple(
         ("redis pool", "redis", ""),
     )
 )
-_INSIDE: tuple[tuple[str, frozenset[str]], ...] = (
-    ("engine for each request", frozenset({"engine"})),
-    ("client for each request", frozenset({"client"})),
-)
+_INSIDE = {"engine": "engine for each request", "client": "client for each request"}

@@ -140,14 +140,9 @@ PROMPTS: Mapping[str, Callable[..., str]] = {
 
 
 def complete(library: Library, argument: str, value: str) -> list[str]:
-    """What may stand for an argument that begins with `value`: categories, or ids."""
-    known = (
-        list(library.categories)
-        if argument == "category"
-        else [library.name(entry.pack, entry.item) for entry in library.rules()]
-    )
-    wanted = value.lower()
-    return [each for each in known if each.lower().startswith(wanted)]
+    """The categories that begin with `value`; the other arguments of prompts are free text."""
+    known = library.categories if argument == "category" else ()
+    return [each for each in known if each.lower().startswith(value.lower())]
 
 
 def instructions(library: Library) -> str:

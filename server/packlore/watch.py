@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from packlore.library import Library
+from packlore.read import files
 
 INTERVAL = 0.5
 """Seconds between two looks at the files. Looking needs no library and works on every system."""
@@ -37,7 +37,9 @@ async def watching(
 async def _watch(
     folders: Sequence[Path], good: Library, replace: Replace, interval: float, seen: object
 ) -> None:
-    async for found in _looks(folders, interval):
+    for pause in itertools.repeat(interval):
+        await anyio.sleep(pause)
+        found = await anyio.to_thread.run_sync(_stamps, folders)
         if found == seen:
             continue
         seen = found
@@ -55,13 +57,6 @@ async def _watch(
         _say(f"read again: {sum(1 for _ in fresh.rules())} rules")
 
 
-async def _looks(folders: Sequence[Path], interval: float) -> AsyncIterator[object]:
-    """The state of the folders after each interval, until the caller is cancelled."""
-    for pause in itertools.repeat(interval):
-        await anyio.sleep(pause)
-        yield await anyio.to_thread.run_sync(_stamps, folders)
-
-
 def _breaking(library: Library) -> set[str]:
     return {
         f"{problem.path}: {problem.code} {problem.message}"
@@ -71,28 +66,14 @@ def _breaking(library: Library) -> set[str]:
     }
 
 
-def _stamps(folders: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """Each file's time of change and size."""
-    return dict(stamp for folder in folders for stamp in _scan(str(folder)))
+def _stamps(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """The time of change and the size of each file that is read."""
+    return {path: _stamp(path) for folder in folders for path in files(folder)}
 
 
-def _scan(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
+def _stamp(path: Path) -> tuple[int, int]:
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name in ("node_modules", "__pycache__"):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _scan(entry.path)
-                else:
-                    yield entry.path, _stamp(entry)
-    except OSError:
-        return  # it went away while it was looked at: the next look tells
-
-
-def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
-    try:
-        status = entry.stat()
+        status = path.stat()
     except OSError:  # it went away, or is a link to nowhere
         return 0, 0
     return status.st_mtime_ns, status.st_size
