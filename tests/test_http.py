@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,6 +166,18 @@ async def test_requests_beyond_the_limit_are_turned_away(
     await first
     await limited({"type": "http"}, None, send)  # type: ignore[arg-type]
     assert [each for each in sent if each] == [503, 200, 200]
+
+
+def test_who_leaves_before_the_end_of_the_body_is_one_line_of_log(tmp_path: Path) -> None:
+    with serving(own(tmp_path)) as program:
+        with socket.create_connection(("127.0.0.1", program.port), timeout=10) as client:
+            client.sendall(b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
+        assert post(program).status_code == 200
+        program.terminate()
+        told = program.output()
+    lines = [line.split()[:4] for line in told.splitlines() if " POST " in line]
+    assert sorted(lines) == [["127.0.0.1", "POST", "/mcp", status] for status in ("0", "200")]
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

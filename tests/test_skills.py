@@ -171,3 +171,19 @@ async def test_a_pack_that_is_watched_is_not_to_be_kept(tmp_path: Path) -> None:
     async with Client(PackServer(Library.open([own(tmp_path)]), watched=True)) as client:
         assert (await ask(client, "skills/list"))["ttlMs"] == 0
         assert (await client.list_tools()).ttl_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("a/b", "skill://a%2Fb/SKILL.md"),
+        ("..", "skill://pack/SKILL.md"),
+        ("ü", "skill://%C3%BC/SKILL.md"),
+    ],
+)
+async def test_a_name_is_one_segment_of_its_address(tmp_path: Path, name: str, uri: str) -> None:
+    folder = own(tmp_path, name=f'"{name}"')
+    async with serve(folder) as client:
+        (skill,) = (await ask(client, "skills/list"))["skills"]
+        assert skill["uri"] == uri
+        assert (await client.read_resource(uri)).contents

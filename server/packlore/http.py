@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
     from packlore.server import PackServer
@@ -59,7 +58,7 @@ def guard(
         sessions=sessions,
     )
     whole: App = app if sessions else _posts_alone(app)
-    whole = _require(_limit(_bound(whole)), token)
+    whole = _require(_limit(_bound(_received(whole))), token)
     # A preflight has no token. What is let in is decided by the server's own check.
     whole = CORSMiddleware(
         whole,
@@ -149,6 +148,30 @@ def _posts_alone(app: App) -> App:
     return posts
 
 
+def _received(app: App) -> App:
+    """Reads the body first: who leaves before its end gets no answer, and no traceback."""
+
+    async def received(scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = bytearray(), scope["type"] == "http"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > Limits.body:
+                await _respond(send, 413, b"the request is too large\n")
+                return
+        whole = [{"type": "http.request", "body": bytes(body)}]
+
+        async def replay() -> MutableMapping[str, Any]:
+            return whole.pop() if whole else await receive()
+
+        await app(scope, replay if scope["type"] == "http" else receive, send)
+
+    return received
+
+
 def _limit(app: App) -> App:
     """Turns away what comes while too many requests run."""
     running = 0
@@ -186,8 +209,6 @@ def _bound(app: App) -> App:
                     await send(message)
 
                 await app(scope, receive, start)
-        except ClientDisconnect:
-            return  # nobody is left to answer
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -104,13 +104,18 @@ def skill_roots(library: Library) -> Iterator[tuple[str, Pack]]:
     taken: set[str] = set()
     for pack in library.packs.values():
         parent = PurePosixPath(pack.folder).parent.parts if pack.folder else ()
-        path = quote("/".join((*parent, pack.name)), safe="/")
+        name = pack.name if pack.name.strip(".") else "pack"  # `..` would lead elsewhere
+        path = _path(*parent, name)
         number = 2
         while path in taken:
-            path = quote("/".join((*parent, str(number), pack.name)), safe="/")
+            path = _path(*parent, str(number), name)
             number += 1
         taken.add(path)
         yield f"skill://{path}", pack
+
+
+def _path(*parts: str) -> str:
+    return "/".join(quote(part, safe="") for part in parts)
 
 
 def resources(library: Library) -> dict[str, tuple[Resource, bytes]]:
