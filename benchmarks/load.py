@@ -9,16 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from tests.services import serving_process
+
+SERVE = (sys.executable, "-m", "packlore", "serve", "--http", "--port", "{port}")
 CALL = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -48,7 +45,8 @@ def main() -> None:
     print(f"find_rules over HTTP, {arguments.requests} requests, {arguments.at_once} at once")
     print("workers  requests/s   p50 ms   p99 ms  failed")
     for workers in (1, 2):
-        with serving(workers) as url:
+        with serving_process([*SERVE, "--workers", str(workers)], path="/health") as program:
+            url = f"{program.url}/mcp"
             command = [sys.executable, "-m", "benchmarks.load", "--url", url]
             for count in (200, arguments.requests):  # the first round warms the workers up
                 options = ["--requests", str(count), "--at-once", str(arguments.at_once)]
@@ -91,35 +89,6 @@ async def client(url: str, requests: int, at_once: int) -> None:
         "failed": failed,
     }
     print(json.dumps(row))
-
-
-@contextmanager
-def serving(workers: int) -> Iterator[str]:
-    """A server of `workers` processes while the body runs; its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", str(port)]
-    server = subprocess.Popen(
-        [*command, "--workers", str(workers)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={name: value for name, value in os.environ.items() if name != "PACKLORE_TOKEN"},
-    )
-    try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        server.terminate()
-        server.wait(30)
 
 
 if __name__ == "__main__":
