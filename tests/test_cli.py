@@ -118,6 +118,7 @@ def test_lint_exits_with_1_where_there_is_a_problem(
     [
         (["show", "asyncio-timeot"], "nearest: asyncio-timeout"),
         (["search", "--limit", "0", "a"], "give 1 to 20"),
+        (["search", "--tag", "timeuot", "a"], "no tag 'timeuot'; nearest: timeout;"),
         (["search", "--stdin", "a"], "--stdin goes with --json"),
         (["list", "none"], "there are: asyncio"),
         (["serve", "--http", "--port", "70000"], "give 0 to 65535"),

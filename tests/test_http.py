@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,20 @@ def test_a_request_is_one_line_of_log_whatever_its_path(tmp_path: Path) -> None:
         assert [line.split()[2] for line in lines] == [r"/a\nb\u001b[31m"]
         (line,) = [line for line in program.output().splitlines() if " POST /mcp " in line]
         assert line.split()[:4] == ["127.0.0.1", "POST", "/mcp", "200"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
+def test_a_worker_that_starts_later_says_that_the_pack_has_changed(tmp_path: Path) -> None:
+    folder = own(tmp_path)
+    with serving(folder, "--workers", "2") as program:
+        assert "have changed" not in program.output()
+        write(folder, {"rules/asyncio-new.md": rule("New")})
+        children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children")
+        os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+        end = time.monotonic() + 30
+        while "the packs have changed since the start" not in program.output():
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

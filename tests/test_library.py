@@ -51,7 +51,6 @@ def test_identifiers_are_found_whole_and_in_parts(library: Library) -> None:
         ({"impact": "medium"}, ["asyncio-timeout"]),
         ({"tag": "TIMEOUT", "category": "asyncio"}, ["asyncio-timeout"]),
         ({"kind": "references"}, ["references/pool_sizing.md"]),
-        ({"tag": "none"}, []),
     ],
 )
 def test_filters_leave_only_what_they_admit(
@@ -86,6 +85,7 @@ def test_an_argument_out_of_bounds_is_told_the_bounds(
         (lambda x: x.get("x" * 100_000), "no rule or file 'xxx"),
         (lambda x: x.category("poling"), "nearest: pooling; there are: asyncio, pooling"),
         (lambda x: x.search("a", category="none"), "there are: asyncio, pooling"),
+        (lambda x: x.search("a", tag="none"), "there are: timeout"),
         (lambda x: x.search("a", pack="other"), "there are: own"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -57,6 +58,19 @@ class Library:
                     known.setdefault(each.lower(), []).append(entry)
         return known
 
+    @cached_property
+    def _tags(self) -> set[str]:
+        return {tag.lower() for entry in self._entries for tag in entry.item.tags}
+
+    @cached_property
+    def digest(self) -> str:
+        """What differs where a file of a pack does."""
+        found = hashlib.sha256()
+        for key, pack in self.packs.items():
+            for file in pack.files:
+                found.update(f"{key}/{file.path} {len(file.data)}\n".encode() + file.data)
+        return found.hexdigest()
+
     def name(self, pack: str, item: Rule | Document) -> str:
         """What `get` finds the item by: its id, after its pack where there are several."""
         return item.id if len(self.packs) == 1 else f"{pack}/{item.id}"
@@ -75,6 +89,8 @@ class Library:
         """The best hits, best first; none where nothing fits. `impact` is the lowest wanted."""
         if not query.strip():
             raise BadArgumentError("query is empty: give words, an error message or code")
+        if tag and tag.lower() not in self._tags:
+            raise NotFoundError(_unknown("tag", tag, sorted(self._tags)))
         if not 1 <= limit <= MAX_LIMIT:
             raise BadArgumentError(f"limit is {limit}: give 1 to {MAX_LIMIT}")
         where = Filter(

@@ -41,6 +41,8 @@ class Options:
     origins: tuple[str, ...] = ()
     workers: int = 1
     sessions: bool = False
+    digest: str = ""
+    """Of the library at the start, for workers that start later."""
 
 
 def serve_stdio(options: Options) -> None:
@@ -77,8 +79,8 @@ def serve_http(options: Options) -> None:
         raise BadArgumentError(
             f"--allowed-host {odd[0]} is no Host header: give one such as mcp.example.com"
         )
-    Library.open(map(Path, options.packs))  # fails here, not in each worker
-    os.environ[OPTIONS] = json.dumps(asdict(options))
+    library = Library.open(map(Path, options.packs))  # fails here, not in each worker
+    os.environ[OPTIONS] = json.dumps({**asdict(options), "digest": library.digest})
     if TOKEN in os.environ and not os.environ[TOKEN].strip():
         raise BadArgumentError(f"{TOKEN} is empty: set a token, or unset it to serve everyone")
     if TOKEN not in os.environ and options.host not in LOOPBACK:
@@ -105,6 +107,8 @@ def application(environ: Mapping[str, str] = os.environ) -> Any:
     lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
     options = Options(**{**stored, **lists})
     library = Library.open(map(Path, options.packs))
+    if library.digest != options.digest and not options.watch:
+        sys.stderr.write("packlore: the packs have changed since the start: restart the server\n")
     server = PackServer(library, structured=options.structured, watched=options.watch)
     return guard(
         server,
