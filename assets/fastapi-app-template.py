@@ -39,7 +39,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import QueuePool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,8 +62,8 @@ class Settings(BaseSettings):
     pool_timeout: PositiveFloat = 1  # less than the caller waits. pooling-database
     pool_recycle: PositiveInt = 240  # less than a firewall waits. pooling-stale-connections
     connect_timeout: PositiveFloat = 5
-    command_timeout: PositiveFloat = 30  # for each statement
-    ready_timeout: PositiveFloat = 2  # less than the orchestrator's probe waits
+    command_timeout: PositiveFloat = 5  # for each statement, and the ping of a silent connection
+    ready_timeout: PositiveFloat = 2  # with 2 s to close, less than the orchestrator's probe waits
     http_timeout: PositiveFloat = 5
     webhook_url: HttpUrl | None = None  # is told of every order
     # A JSON list. No "*", and no slash at the end of an origin. fastapi-cors
@@ -158,10 +158,13 @@ async def lifespan(api: FastAPI) -> AsyncIterator[None]:
             pool_recycle=settings.pool_recycle,
             pool_pre_ping=True,
             connect_args=timeouts,
-            hide_parameters=True,  # what users send stays out of the log
+            hide_parameters=True,  # PostgreSQL's DETAIL may still log a value
         )
         stack.push_async_callback(close, "engine", engine.dispose)
-        probe = create_async_engine(url, poolclass=NullPool, connect_args=timeouts)
+        # Of one connection: with NullPool a flood of checks takes all that the server has.
+        probe = create_async_engine(
+            url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=timeouts
+        )
         stack.push_async_callback(close, "probe", probe.dispose)
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
         http = httpx.AsyncClient(timeout=settings.http_timeout, limits=limits)  # pooling-http
@@ -363,6 +366,7 @@ def configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines hold the webhook's secret
 
 
 @dataclass
