@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -118,6 +119,50 @@ async def test_correct_answers_422_for_a_validator_that_raises_and_keeps_the_inp
         {"detail": "Value error, too short", "location": "body/password"}
     ]
     assert PASSWORD not in answer.text
+
+
+async def _exchanged(app: FastAPI, status: int) -> list[bytes]:
+    """What one connection gives for a status without a body and for a 200, cut after headers."""
+
+    @app.get("/unchanged")
+    async def unchanged() -> None:
+        raise HTTPException(status, headers={"ETag": '"1"'})
+
+    @app.get("/next")
+    async def follow() -> str:
+        return "next"
+
+    async with serving(app, http="h11") as served, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(
+            b"GET /unchanged HTTP/1.1\r\nHost: shop\r\n\r\n"
+            b"GET /next HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
+        )
+        received = await reader.read()
+        writer.close()
+    return received.split(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_incorrect_sends_a_body_after_204_and_304_and_loses_the_connection(
+    status: int, incorrect: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, *rest = await _exchanged(incorrect.run().app, status)
+    assert first.startswith(b"HTTP/1.1 %d" % status)
+    assert rest == [b""]
+    assert "LocalProtocolError: Too much data for declared Content-Length" in caplog.text
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_correct_answers_204_and_304_without_a_body_and_then_the_next_request(
+    status: int, correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, body = await _exchanged(correct.run().app, status)
+    assert first.startswith(b"HTTP/1.1 %d" % status)
+    assert b'\r\netag: "1"' in first
+    assert second.startswith(b"HTTP/1.1 200 OK")
+    assert body == b'"next"'
+    assert "Error" not in caplog.text
 
 
 async def test_errors_as_they_are_repeat_the_input_or_do_not_serialise(
