@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -783,6 +783,29 @@ async def test_every_answer_passes_the_whole_stack_that_of_an_unhandled_error_to
     assert len({answer.headers["X-Request-ID"] for answer in answers}) == 3
     lines = [re.sub(r" [\d.]+ ms$", "", line) for line in _messages(caplog, "access")]
     assert lines == ["GET /orders/1 200", "GET /nothing 404", "GET /orders/0 500"]
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+async def test_a_path_with_a_line_break_stays_in_its_line_only_by_quote(
+    quoted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    block = find("middleware-stack", "Logging")
+    if not quoted:
+        decoded = block.code.replace('quote(scope["path"])', 'scope["path"]')
+        assert decoded != block.code
+        block = replace(block, code=decoded)
+    ordinary = "/orders/7/a-b_c.d~e"
+    forged = "/x%0AINFO%20access%20GET%20/admin%20200"
+    async with _client(block.run(api=_api()).app) as client:
+        for path in (ordinary, forged):
+            await client.get(path)
+    formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
+    texts = [formatter.format(record) for record in caplog.records if record.name == "access"]
+    lines = [re.sub(r" [\d.]+ ms$", "", line) for line in "\n".join(texts).split("\n")]
+    one, two = [f"GET {forged} 404"], ["GET /x", "GET /admin 200 404"]
+    expected = [f"GET {ordinary} 404", *(one if quoted else two)]
+    assert lines == [f"INFO access {each}" for each in expected]
 
 
 async def test_an_app_answers_an_unhandled_error_outside_of_its_own_list() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -22,6 +23,8 @@ from tests.services import serving
 
 ORIGIN = {"Origin": "https://shop.example.com"}
 WRITTEN = ["CORSMiddleware", "RequestIDMiddleware", "TimingMiddleware", "LoggingMiddleware"]
+ORDINARY = "/orders/7/a-b_c.d~e"
+FORGED = "/x%0AINFO%20access%20GET%20/admin%20id%3D1"
 
 
 @dataclass
@@ -120,6 +123,31 @@ async def test_correct_runs_the_layers_as_written_and_logs_the_id_of_the_answer(
         f"GET /orders/{number} id={each}" for number, each in zip((1, 2, 3), ids, strict=True)
     ]
     witness.observed(correct="3 of 3 log lines with the id of the answer; CORS ran outermost")
+
+
+async def _lines(block: Block, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a text log holds after a request for each of the two paths, with N for an id."""
+    caplog.clear()
+    async with _client(_app(block)) as client:
+        for path in (ORDINARY, FORGED):
+            await client.get(path)
+    formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
+    texts = [formatter.format(record) for record in caplog.records if record.name == "access"]
+    return [re.sub(r"id=[0-9a-f]{32}$", "id=N", line) for line in "\n".join(texts).split("\n")]
+
+
+async def test_correct_keeps_a_path_with_a_line_break_in_its_line(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    ordinary = f"INFO access GET {ORDINARY} id=N"
+    assert await _lines(correct, caplog) == [ordinary, f"INFO access GET {FORGED} id=N"]
+    decoded = correct.code.replace('quote(scope["path"])', 'scope["path"]')
+    assert await _lines(replace(correct, code=decoded), caplog) == [
+        ordinary,
+        "INFO access GET /x",
+        "INFO access GET /admin id=1 id=N",
+    ]
 
 
 async def test_cors_answers_a_preflight_before_it_is_logged(

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -22,6 +22,8 @@ from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import serving
 
 STREAM = 0.3  # seconds
+ORDINARY = "/orders/7/a-b_c.d~e"
+FORGED = "/x%0AINFO%20access%20/admin%20200%20user%3Droot"
 
 
 @dataclass
@@ -150,6 +152,33 @@ async def test_a_layer_of_incorrect_costs_more_than_10_times_one_of_correct(
     caplog.set_level(logging.WARNING, "access")
     ten = await _costs(*(block.run().AccessLogMiddleware for block in (incorrect, correct)))
     assert ten[0] > 10 * ten[1]
+
+
+async def _lines(block: Block, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a text log holds after a request for each of the two paths, without the times."""
+    caplog.clear()
+    app = FastAPI()
+    app.add_middleware(block.run().AccessLogMiddleware)
+    async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        for path in (ORDINARY, FORGED):
+            await client.get(path)
+    formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
+    texts = [formatter.format(record) for record in caplog.records if record.name == "access"]
+    return [re.sub(r" [\d.]+ ms$", "", line) for line in "\n".join(texts).split("\n")]
+
+
+async def test_correct_keeps_a_path_with_a_line_break_in_its_line(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    ordinary = f"INFO access {ORDINARY} 404 user=-"
+    assert await _lines(correct, caplog) == [ordinary, f"INFO access {FORGED} 404 user=-"]
+    decoded = correct.code.replace('quote(scope["path"])', 'scope["path"]')
+    assert await _lines(replace(correct, code=decoded), caplog) == [
+        ordinary,
+        "INFO access /x",
+        "INFO access /admin 200 user=root 404 user=-",
+    ]
 
 
 async def test_correct_is_done_only_after_background_tasks(
