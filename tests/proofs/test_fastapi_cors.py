@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AnyHttpUrl
 
 from tests.proofs.harness import Block, Witness
-from tests.services import serving
+from tests.services import serving, serving_process
 
 OURS, FOREIGN = "https://shop.example.com", "https://evil.example"
 ALLOWED, CREDENTIALS = "access-control-allow-origin", "access-control-allow-credentials"
@@ -109,6 +111,20 @@ async def test_a_request_of_a_foreign_origin_runs_all_the_same(correct: Block) -
         answer = await client.post("/orders", headers={"Origin": FOREIGN})
     assert (answer.status_code, answer.headers.get(ALLOWED)) == (200, None)
     assert orders == [FOREIGN]
+
+
+def test_a_server_that_is_given_api_answers_without_cors(correct: Block, tmp_path: Path) -> None:
+    found = [name for name, each in vars(correct.run()).items() if isinstance(each, FastAPI)]
+    assert found == ["api"]
+    (tmp_path / "main.py").write_text(correct.code, encoding="utf-8")
+    allowed = {}
+    for name in ("app", "api"):
+        command = [sys.executable, "-m", "uvicorn", f"main:{name}", "--port", "{port}"]
+        with serving_process(command, cwd=tmp_path) as program:
+            answer = httpx.get(f"{program.url}/openapi.json", headers={"Origin": OURS}, timeout=10)
+        assert answer.status_code == 200
+        allowed[name] = answer.headers.get(ALLOWED)
+    assert allowed == {"app": OURS, "api": None}
 
 
 async def test_the_lifespan_of_the_wrapped_app_runs() -> None:
