@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import asyncpg
@@ -14,41 +15,62 @@ import pytest
 from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import Connection
+from sqlalchemy.exc import ProgrammingError
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import Database
 
+CORRECT = RuleFile.load("sqlalchemy-ddl-locks").block(correct=True)
 # An env.py that runs what the proof gives it.
 ENV = """\
 from alembic import context
 context.config.attributes["main"]()
 """
-ADD_COLUMN = """\
+REVISION = """\
 import sqlalchemy as sa
-from alembic import op
-revision, down_revision = "0001", None
+from alembic import context, op
+revision, down_revision = "{number}", {before}
 def upgrade() -> None:
-    op.add_column("orders", sa.Column("note", sa.Text))
+{upgrade}
+"""
+ADD_COLUMN = 'op.add_column("orders", sa.Column("note", sa.Text))'
+CREATE_INDEX = """\
+with op.get_context().autocommit_block():
+    op.execute("SET lock_timeout = 0")
+    op.execute("CREATE INDEX CONCURRENTLY ix ON orders (number)")
+    op.execute("RESET lock_timeout")
+"""
+ADD_CHECK = 'op.execute("ALTER TABLE orders ADD CONSTRAINT own CHECK (number > 0) NOT VALID")'
+VALIDATE = """\
+op.execute("ALTER TABLE orders VALIDATE CONSTRAINT own")
+context.config.attributes["read"]()
 """
 
 
-def _migrate(connection: Connection) -> None:
-    """The function of env.py."""
-    context.configure(connection=connection)
-    with context.begin_transaction():
-        context.run_migrations()
+def _project(folder: Path, block: Block, *upgrades: str, each: bool = True) -> Config:
+    """An Alembic project whose env.py runs the block's `main`, and commits each revision."""
 
+    def migrate(connection: Connection) -> None:
+        context.configure(connection=connection, transaction_per_migration=each)
+        with context.begin_transaction():
+            context.run_migrations()
 
-def _project(folder: Path, block: Block) -> Config:
-    """An Alembic project whose env.py runs the block's `main`."""
-    module = block.run(migrate=_migrate)
+    module = block.run(migrate=migrate)
     (folder / "versions").mkdir()
     (folder / "env.py").write_text(ENV)
-    (folder / "versions" / "0001.py").write_text(ADD_COLUMN)
+    for number, upgrade in enumerate(upgrades, 1):
+        before = f'"{number - 1}"' if number > 1 else None
+        text = REVISION.format(number=number, before=before, upgrade=indent(upgrade, "    "))
+        (folder / "versions" / f"{number}.py").write_text(text)
     config = Config()
     config.set_main_option("script_location", str(folder))
     config.attributes["main"] = lambda: asyncio.run(module.main())
     return config
+
+
+@pytest.fixture(autouse=True)
+def _address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", database.url())
 
 
 @asynccontextmanager
@@ -88,11 +110,9 @@ async def test_incorrect_stops_reads_of_its_table(
     database: Database,
     witness: Witness,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", database.url())
     with pytest.raises(asyncpg.QueryCanceledError) as raised:
-        await _read_behind_a_migration(_project(tmp_path, incorrect), database)
+        await _read_behind_a_migration(_project(tmp_path, incorrect, ADD_COLUMN), database)
     witness.saw(raised.value)
     witness.observed(incorrect="a read behind the ALTER TABLE: cancelled at 2 s, 0 rows")
 
@@ -102,11 +122,46 @@ async def test_correct_lets_reads_through_and_is_applied_later(
     database: Database,
     witness: Witness,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", database.url())
-    assert await _read_behind_a_migration(_project(tmp_path, correct), database) == 7
+    config = _project(tmp_path, correct, ADD_COLUMN)
+    assert await _read_behind_a_migration(config, database) == 7
     witness.observed(correct="a read behind the ALTER TABLE: 1 row; a retry added the column")
+
+
+async def test_correct_retries_only_the_revision_that_gave_up(
+    correct: Block, database: Database, tmp_path: Path
+) -> None:
+    config = _project(tmp_path, correct, CREATE_INDEX, ADD_COLUMN)
+    assert await _read_behind_a_migration(config, database) == 7
+    assert await database.fetchval("SELECT version_num FROM alembic_version") == "2"
+    assert await database.fetchval("SELECT to_regclass('ix') IS NOT NULL")
+
+
+@pytest.mark.parametrize(
+    ("upgrades", "each"),
+    [
+        pytest.param([CREATE_INDEX, ADD_COLUMN], False, id="one transaction"),
+        pytest.param([CREATE_INDEX + ADD_COLUMN], True, id="one revision"),
+    ],
+)
+async def test_an_index_whose_revision_was_rolled_back_stops_the_retry(
+    upgrades: list[str],
+    each: bool,
+    database: Database,
+    tmp_path: Path,
+) -> None:
+    config = _project(tmp_path, CORRECT, *upgrades, each=each)
+    with pytest.raises(ProgrammingError, match='relation "ix" already exists'):
+        await _read_behind_a_migration(config, database)
+
+
+async def test_without_a_reset_the_next_revision_stops_reads(
+    database: Database, tmp_path: Path
+) -> None:
+    without = CREATE_INDEX.replace("RESET lock_timeout", "SELECT 1")
+    config = _project(tmp_path, CORRECT, without, ADD_COLUMN)
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await _read_behind_a_migration(config, database)
 
 
 async def test_without_a_retry_the_migration_fails(database: Database, witness: Witness) -> None:
@@ -117,6 +172,29 @@ async def test_without_a_retry_the_migration_fails(database: Database, witness: 
             await ddl.execute("ALTER TABLE orders ADD COLUMN note text")
         assert raised.value.sqlstate == "55P03"
         witness.saw(raised.value)
+
+
+@pytest.mark.parametrize(("each", "rows"), [(False, []), (True, [7])])
+async def test_one_transaction_for_all_revisions_blocks_reads_beside_validate(
+    each: bool,
+    rows: list[int],
+    database: Database,
+    tmp_path: Path,
+) -> None:
+    await database.execute("CREATE TABLE orders AS SELECT 7 AS number")
+    config = _project(tmp_path, CORRECT, ADD_CHECK, VALIDATE, each=each)
+    found: list[int] = []
+
+    def read() -> None:
+        with (
+            psycopg.connect(database.dsn, options="-c lock_timeout=50ms") as connection,
+            suppress(psycopg.errors.LockNotAvailable),
+        ):
+            found.extend(row[0] for row in connection.execute("SELECT number FROM orders"))
+
+    config.attributes["read"] = read
+    await asyncio.wait_for(asyncio.to_thread(command.upgrade, config, "head"), 30)
+    assert found == rows
 
 
 @pytest.fixture
