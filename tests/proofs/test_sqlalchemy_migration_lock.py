@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from difflib import ndiff
 from pathlib import Path
 
 import asyncpg
@@ -91,6 +92,24 @@ async def test_correct_applies_the_migration_once(
     witness.observed(
         correct="3 upgrades together: 3 exit codes 0, 1 logs it, 1 table, 1 concurrent index"
     )
+
+
+def test_all_but_the_lock_is_the_env_py_of_the_rule_on_migrations() -> None:
+    theirs = RuleFile.load("sqlalchemy-migrations").block(correct=True).code.splitlines()
+    ours = RuleFile.load("sqlalchemy-migration-lock").block(correct=True).code.splitlines()
+    changed = [line for line in ndiff(theirs, ours) if line[0] in "+-" and line.strip("+ ")]
+    assert [line for line in changed if "import" in line] == [
+        "- from sqlalchemy import Connection, pool",
+        "+ from sqlalchemy import Connection, pool, text",
+    ]
+    assert [line[2:].strip() for line in changed if "import" not in line] == [
+        'TRY_LOCK = text("SELECT pg_try_advisory_lock(7236001)")',
+        "async with asyncio.timeout(600):",
+        "while not await connection.scalar(TRY_LOCK):",
+        "await connection.rollback()",
+        "await asyncio.sleep(1)",
+        "await connection.commit()",
+    ]
 
 
 async def test_without_a_lock_2_of_3_fail(

@@ -6,9 +6,11 @@ import asyncio
 import os
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import alembic
 import pytest
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.config import Config
@@ -17,28 +19,18 @@ from alembic.operations import Operations
 from sqlalchemy import Column, Integer, MetaData, Table, UniqueConstraint, create_engine
 from sqlalchemy.exc import CompileError
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import Database
 
+CORRECT = RuleFile.load("sqlalchemy-migrations").block(correct=True)
+# As `alembic init` writes it: the root logger at WARNING, Alembic's at INFO.
+TEMPLATE = Path(alembic.__file__).parent / "templates" / "async" / "alembic.ini.mako"
 INI = """\
 [alembic]
 script_location = migrations
 prepend_sys_path = .
 [loggers]
-keys = root, alembic
-[handlers]
-keys = stderr
-[formatters]
-keys =
-[logger_root]
-handlers = stderr
-[logger_alembic]
-level = INFO
-handlers =
-qualname = alembic
-[handler_stderr]
-class = StreamHandler
-"""
+""" + TEMPLATE.read_text().partition("[loggers]\n")[2]
 MODELS = """\
 from sqlalchemy.orm import DeclarativeBase
 class Base(DeclarativeBase):
@@ -50,7 +42,22 @@ revision, down_revision = "0001", None
 def upgrade() -> None:
     op.execute("CREATE TABLE orders (id bigint)")
 """
+FAIL = """\
+from alembic import op
+revision, down_revision = "0002", "0001"
+def upgrade() -> None:
+    op.execute("SELECT 1 / 0")
+"""
 # What a service does that migrates at its start.
+LOG_AND_UPGRADE = """\
+import asyncio, logging
+from alembic import command
+from alembic.config import Config
+logging.basicConfig(level=logging.INFO, format="service: %(message)s")
+asyncio.run(asyncio.to_thread(command.upgrade, Config("alembic.ini"), "head"))
+logging.info("info after it")
+logging.warning("warning after it")
+"""
 UPGRADE_IN_A_LOOP = """\
 import asyncio, logging
 from logging.config import fileConfig
@@ -155,6 +162,40 @@ async def test_a_running_loop_takes_it_in_a_thread_and_keeps_its_loggers(
     assert "asyncio.run() cannot be called from a running event loop" in output
     assert "disabled: False\ndisabled by default: True" in output
     assert await tables(database) == ["alembic_version", "orders"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "lines"),
+    [
+        (" and not logging.root.handlers", ["service: info", "service: warning"]),
+        ("", ["WARNI [root] warning"]),
+    ],
+)
+async def test_file_config_takes_the_place_of_a_services_logging(
+    condition: str, lines: list[str], database: Database, tmp_path: Path
+) -> None:
+    code = CORRECT.code.replace(" and not logging.root.handlers", condition)
+    assert condition in CORRECT.code
+    write_project(tmp_path, replace(CORRECT, code=code), CREATE_ORDERS)
+    _, output = await python(tmp_path, database.url(), "-c", LOG_AND_UPGRADE)
+    suffix = " after it"
+    said = [each.removesuffix(suffix) for each in output.splitlines() if each.endswith(suffix)]
+    assert said == lines, output
+
+
+@pytest.mark.parametrize(
+    ("option", "applied"),
+    [(", transaction_per_migration=True", ["alembic_version", "orders"]), ("", [])],
+)
+async def test_only_the_option_commits_what_came_before_a_failure(
+    option: str, applied: list[str], database: Database, tmp_path: Path
+) -> None:
+    assert option in CORRECT.code
+    code = CORRECT.code.replace(", transaction_per_migration=True", option)
+    write_project(tmp_path, replace(CORRECT, code=code), CREATE_ORDERS, FAIL)
+    exit_code, output = await upgrade(tmp_path, database.url())
+    assert (exit_code, await tables(database)) == (1, applied), output
+    assert "division by zero" in output
 
 
 def _rendered(operations: Any) -> str:
