@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import FastAPIError
-from sqlalchemy import BigInteger
+from fastapi.responses import StreamingResponse
+from sqlalchemy import BigInteger, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.proofs.tables import engine_with
 from tests.services import Database, serving
 
@@ -55,8 +58,6 @@ async def test_correct_answers_500_for_the_write_that_failed(
 
 
 def test_a_yield_dependency_over_it_needs_function_scope_too(correct: Block) -> None:
-    from fastapi import Depends, FastAPI
-
     module = correct.run(SessionFactory=None, Order=Order)
 
     async def outer(session: Any = module.Session.__metadata__[0]) -> Any:
@@ -64,3 +65,53 @@ def test_a_yield_dependency_over_it_needs_function_scope_too(correct: Block) -> 
 
     with pytest.raises(FastAPIError, match="scope"):
         FastAPI().get("/")(lambda value=Depends(outer): value)
+
+
+async def test_a_stream_needs_a_session_of_its_own(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with engine_with(Base, database.url()) as engine:
+        factory: Any = async_sessionmaker(engine, class_=AsyncSession)
+        block = RuleFile.load("fastapi-transaction-scope").block(correct=True)
+        module = block.run(SessionFactory=factory, Order=Order)
+        app: FastAPI = module.app
+        async with factory.begin() as opened:
+            opened.add_all(Order(number=number) for number in range(3))
+        used: list[AsyncSession] = []
+        pool: Any = engine.pool
+
+        async def lines(session: AsyncSession) -> AsyncIterator[str]:
+            used.append(session)
+            async for number in await session.stream_scalars(select(Order.number)):
+                yield f"{number}\n"
+
+        async def own_lines() -> AsyncIterator[str]:
+            async with factory() as session:
+                async for line in lines(session):
+                    yield line
+
+        @app.get("/own")
+        async def own() -> StreamingResponse:
+            return StreamingResponse(own_lines())
+
+        @app.get("/function")
+        async def function(
+            session: Any = module.Session.__metadata__[0],
+        ) -> StreamingResponse:
+            return StreamingResponse(lines(session))
+
+        @app.get("/request")
+        async def request(session: Any = Depends(module.get_session)) -> StreamingResponse:
+            await session.commit()
+            return StreamingResponse(lines(session))
+
+        async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+            for path, left in (("/own", 0), ("/function", 1)):
+                assert (await client.get(path)).text.split() == ["0", "1", "2"]
+                assert pool.checkedout() == left
+            await used[-1].close()
+            async with client.stream("GET", "/request") as response:
+                assert response.status_code == 200
+                with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+                    await response.aread()
+    assert "Can't operate on closed transaction" in caplog.text

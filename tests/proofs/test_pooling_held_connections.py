@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
-from sqlalchemy import exc, select, text
+from sqlalchemy import exc, select, text, update
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -18,7 +20,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.proofs.tables import engine_with
 from tests.services import Database, serving
 
@@ -137,6 +139,22 @@ async def test_correct_calls_all_at_once_and_shuts_nobody_out(
     witness.observed(correct="pool of 2: 12 of 12 calls at once, and a SELECT beside them answered")
 
 
+async def test_correct_asks_the_provider_once_for_an_order(
+    correct: Block, database: Database
+) -> None:
+    async with (
+        _engine(database, POOL, wait=4) as engine,
+        _charging(correct, engine) as (charge, provider),
+        asyncio.timeout(10),
+    ):
+        provider.release.set()
+        await charge(3)
+        for order_id in (3, ORDERS + 1):
+            with pytest.raises(exc.NoResultFound):
+                await charge(order_id)
+    assert provider.calls == 1
+
+
 async def test_a_second_connection_inside_the_first_one_fails_all_who_ask_for_it(
     database: Database,
 ) -> None:
@@ -170,6 +188,28 @@ async def test_a_commit_gives_the_connection_back_and_keeps_plain_values(
         assert (held(), order.amount) == (0, 3)
         await session.execute(select(Order))
         assert held() == 1
+
+
+async def test_the_dependencys_session_refuses_a_statement_after_a_commit_and_the_first_part_stays(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    async with _engine(database, POOL, wait=1) as engine:
+        block = RuleFile.load("fastapi-transaction-scope").block(correct=True)
+        module = block.run(SessionFactory=async_sessionmaker(engine), Order=Order)
+        app: FastAPI = module.app
+
+        @app.post("/pay/{order_id}")
+        async def pay(order_id: int, session: Any = module.Session.__metadata__[0]) -> None:
+            query = update(Order).where(Order.id == order_id)
+            await session.execute(query.values(receipt="asked"))
+            await session.commit()
+            await session.execute(query.values(receipt="paid"))
+
+        async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+            assert (await client.post("/pay/3")).status_code == 500
+    assert "Can't operate on closed transaction" in caplog.text
+    assert await database.fetchval("SELECT receipt FROM orders WHERE id = 3") == "asked"
 
 
 async def test_a_stream_that_reads_from_a_session_holds_its_connection(
