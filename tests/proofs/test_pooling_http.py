@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import aiohttp
 import httpx
 import pytest
 from aiohttp.resolver import ThreadedResolver
-from fastapi import FastAPI, Request
+from anyio import to_thread
+from fastapi import FastAPI, Request, Response
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import serving
 
 SEQUENTIAL, AT_ONCE, PER_HOST = 20, 30, 10
@@ -27,14 +30,17 @@ class Stock:
     """The other service: what it sees of its clients."""
 
     connections: set[tuple[str, int]] = field(default_factory=set)
+    users: list[str | None] = field(default_factory=list)  # by the cookie of each request
     inside: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     app: FastAPI = field(default_factory=FastAPI)
 
     def __post_init__(self) -> None:
         @self.app.get("/stock/{sku}")
-        async def stock(sku: int, request: Request) -> int:
+        async def stock(sku: int, request: Request, response: Response) -> int:
             assert request.client
+            self.users.append(request.cookies.get("user"))
+            response.set_cookie("user", str(sku))
             self.connections.add((request.client.host, request.client.port))
             self.inside += 1
             await self.gate.wait()
@@ -130,6 +136,79 @@ async def test_incorrect_limits_nothing(incorrect: Block) -> None:
 
 async def test_correct_keeps_to_its_limit_per_host(correct: Block) -> None:
     assert await _all_at_once(correct, PER_HOST) == PER_HOST
+
+
+def _changed(old: str, new: str) -> Block:
+    """The Correct block with another text at one place."""
+    block = RuleFile.load("pooling-http").block(correct=True)
+    assert block.code.count(old) == 1
+    return replace(block, code=block.code.replace(old, new))
+
+
+@pytest.mark.parametrize(("jar", "second"), [("aiohttp.DummyCookieJar()", None), ("None", "1")])
+async def test_one_users_cookie_goes_out_with_the_request_of_the_next_but_from_a_jar_that_keeps_none(
+    jar: str, second: str | None
+) -> None:
+    async with _shop(_changed("aiohttp.DummyCookieJar()", jar)) as (stock, ask):
+        stock.gate.set()
+        for user in (1, 2):
+            await ask(user)
+    assert stock.users == [None, second]
+
+
+@pytest.mark.parametrize(
+    ("jar", "second"), [(None, "1"), (CookieJar(DefaultCookiePolicy(allowed_domains=[])), None)]
+)
+async def test_httpx_keeps_cookies_too_unless_its_policy_allows_no_domain(
+    jar: CookieJar | None, second: str | None
+) -> None:
+    stock = Stock()
+    stock.gate.set()
+    async with (
+        serving(stock.app) as behind,
+        httpx.AsyncClient(base_url=behind.url, cookies=jar, verify=False) as client,
+    ):
+        for user in (1, 2):
+            await client.get(f"/stock/{user}")
+    assert stock.users == [None, second]
+
+
+@pytest.mark.parametrize(("form", "answers"), [("async def", True), ("def", False)])
+async def test_a_def_dependency_waits_for_a_thread_behind_40_sync_routes(
+    form: str, answers: bool
+) -> None:
+    stock, go_on = Stock(), threading.Event()
+    stock.gate.set()
+    async with serving(stock.app) as behind:
+        module = _changed("async def get_http", f"{form} get_http").run(stock_url=behind.url)
+        app: FastAPI = module.app
+
+        @app.get("/sync")
+        def sync() -> None:
+            go_on.wait(20)
+
+        threads = to_thread.current_default_thread_limiter()
+        assert threads.total_tokens == 40
+        async with (
+            serving(app) as served,
+            httpx.AsyncClient(
+                base_url=served.url, timeout=20, verify=False, limits=httpx.Limits()
+            ) as client,
+            asyncio.timeout(15),
+            asyncio.TaskGroup() as group,
+        ):
+            try:
+                for _ in range(40):
+                    group.create_task(client.get("/sync"))
+                while threads.available_tokens:
+                    await asyncio.sleep(0.01)
+                asked = group.create_task(client.get("/stock/7"))
+                while not asked.done() and not threads.statistics().tasks_waiting:
+                    await asyncio.sleep(0.01)
+                assert asked.done() is answers
+            finally:
+                go_on.set()
+    assert asked.result().json() == 7
 
 
 @pytest.mark.parametrize("bound", [{"total": 0.3}, {"total": 10, "connect": 0.3}])
