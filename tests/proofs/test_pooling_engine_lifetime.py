@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import Pool
@@ -169,6 +170,23 @@ async def test_correct_opens_one_connection_and_closes_it(
         correct="20 requests at once: all 200 over 5 connections; "
         "10 requests opened 1 connection, 0 after shutdown"
     )
+
+
+async def test_correct_commits_what_a_route_writes(correct: Block, orders: Database) -> None:
+    await orders.execute("CREATE TABLE orders (id serial PRIMARY KEY)")
+    module = correct.run(url=orders.url(), Order=Order)
+    app: FastAPI = module.app
+
+    @app.post("/orders")
+    async def create(session: Any = module.Session.__metadata__[0]) -> None:
+        session.add(Order())
+
+    async with (
+        serving(app) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=20, verify=False) as client,
+    ):
+        assert (await client.post("/orders")).status_code == 200
+    assert await orders.fetchval("SELECT count(*) FROM orders") == 1
 
 
 def _run(script: str, *arguments: str) -> Any:

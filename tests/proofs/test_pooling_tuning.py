@@ -104,6 +104,16 @@ async def test_correct_sees_the_waits_and_what_is_checked_out(
     )
 
 
+async def test_correct_commits_what_a_request_writes(correct: Block, database: Database) -> None:
+    await database.execute("CREATE TABLE orders (id int)")
+    async with (
+        _running(correct, database) as module,
+        asynccontextmanager(module.get_session)() as session,
+    ):
+        await session.execute(text("INSERT INTO orders VALUES (1)"))
+    assert await database.fetchval("SELECT count(*) FROM orders") == 1
+
+
 async def test_with_slow_queries_nobody_waits(correct: Block, database: Database) -> None:
     seen = await _slow_requests(correct, database, FEW)
     assert (seen.during["checked_out"], seen.during["waiting"]) == (FEW, 0)
