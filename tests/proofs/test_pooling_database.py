@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import Database, free_port, serving
 from tests.services.process import HOST
 
@@ -121,9 +123,16 @@ async def test_a_connection_beyond_pool_size_is_closed_when_it_is_returned(
     assert connects == opened
 
 
-@pytest.mark.parametrize("unlimited", [{"max_overflow": -1, "pool_size": 1}, {"pool_size": 0}])
+@pytest.mark.parametrize(
+    "unlimited",
+    [
+        {"max_overflow": -1, "pool_size": 1, "pool_timeout": 0.1},
+        {"pool_size": 0, "pool_timeout": 0.1},
+        {"poolclass": NullPool},
+    ],
+)
 async def test_some_values_mean_no_limit(database: Database, unlimited: dict[str, Any]) -> None:
-    engine = create_async_engine(database.url(), pool_timeout=0.1, **unlimited)
+    engine = create_async_engine(database.url(), **unlimited)
     try:
         async with AsyncExitStack() as held:
             for _ in range(20):
@@ -133,22 +142,57 @@ async def test_some_values_mean_no_limit(database: Database, unlimited: dict[str
         await engine.dispose()
 
 
-def test_null_pool_takes_none_of_these_arguments(database: Database) -> None:
+def test_null_pool_refuses_what_bounds_a_pool(database: Database) -> None:
     for name in ("pool_size", "max_overflow", "pool_timeout"):
         settings: dict[str, Any] = {name: 1}
         with pytest.raises(TypeError, match=name):
             create_async_engine(database.url(), poolclass=NullPool, **settings)
+    create_async_engine(database.url(), poolclass=NullPool, pool_pre_ping=True, pool_recycle=240)
 
 
-async def test_the_time_to_open_a_connection_is_bounded_by_the_driver_only() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@asynccontextmanager
+async def _silent() -> AsyncIterator[str]:
+    """The host and port of a server that accepts and never answers."""
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     port = free_port()
-    url = f"postgresql+asyncpg://postgres@{HOST}:{port}/orders"
+    async with await asyncio.start_server(accept, HOST, port):
+        yield f"{HOST}:{port}"
 
-    async def connect(**connect_args: object) -> None:
+
+async def test_the_handler_answers_for_every_timeout_and_blames_no_database() -> None:
+    block = RuleFile.load("pooling-database").block(correct=True)
+    async with _silent() as address:
+        module = block.run(url=f"postgresql+asyncpg://postgres@{address}/orders")
+        app: FastAPI = module.app
+
+        @app.get("/asyncio")
+        async def own() -> None:
+            async with asyncio.timeout(0):
+                await asyncio.sleep(5)
+
+        @app.get("/aiohttp")
+        async def other() -> None:
+            total = aiohttp.ClientTimeout(total=0.1)
+            async with aiohttp.ClientSession(timeout=total) as session:
+                await session.get(f"http://{address}")
+
+        async with (
+            serving(app) as served,
+            httpx.AsyncClient(base_url=served.url, timeout=20) as client,
+        ):
+            for path in ("/asyncio", "/aiohttp"):
+                answer = await client.get(path)
+                assert answer.status_code == 503
+                assert "database" not in answer.text.lower()
+
+
+async def test_the_time_to_open_a_connection_is_bounded_by_the_driver_only() -> None:
+    async def connect(address: str, **connect_args: object) -> None:
+        url = f"postgresql+asyncpg://postgres@{address}/orders"
         engine = create_async_engine(url, pool_timeout=0.1, connect_args={**connect_args})
         try:
             async with engine.connect() as connection:
@@ -156,14 +200,14 @@ async def test_the_time_to_open_a_connection_is_bounded_by_the_driver_only() -> 
         finally:
             await engine.dispose()
 
-    async with await asyncio.start_server(silent, HOST, port):
-        unbounded = asyncio.ensure_future(connect())
+    async with _silent() as address:
+        unbounded = asyncio.ensure_future(connect(address))
         await asyncio.wait({unbounded}, timeout=1)
         assert not unbounded.done()
         unbounded.cancel()
         await asyncio.wait({unbounded})
         async with asyncio.timeout(10) as limit:
             with pytest.raises(TimeoutError) as raised:
-                await connect(timeout=0.3)
+                await connect(address, timeout=0.3)
         assert not limit.expired()
         assert type(raised.value) is TimeoutError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
@@ -94,9 +94,12 @@ async def test_correct_counts_ten(correct: Block, database: Database, witness: W
 
 
 async def test_a_condition_in_the_statement_gives_no_row(database: Database) -> None:
-    query = update(Product).where(Product.stock > 0).values(stock=Product.stock - 1)
+    sold = update(Product).where(Product.stock > 0).values(stock=Product.stock - 1)
+    query = sold.returning(Product.stock)
     async with _products(database) as factory, factory.begin() as session:
-        assert (await session.scalars(query.returning(Product.stock))).all() == []
+        assert (await session.scalars(query)).one_or_none() is None
+        with pytest.raises(NoResultFound):
+            (await session.scalars(query)).one()
 
 
 @pytest.mark.parametrize("populate", [True, False])
