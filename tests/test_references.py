@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import heapq
 import importlib
 import io
@@ -1053,6 +1054,23 @@ async def test_the_measured_load_counts_what_is_still_out_and_what_was_out_befor
         await engine.dispose()
 
 
+@pytest.mark.filterwarnings("ignore:The garbage collector is trying to clean up")
+async def test_the_measured_load_counts_no_connection_that_the_garbage_collector_took(
+    database: Database,
+) -> None:
+    engine = create_async_engine(database.url())
+    held = run("pool-sizing", "HeldConnections").HeldConnections(engine)
+
+    try:
+        await engine.connect()  # and nobody closes it
+        gc.collect()
+        held.restart()
+        await asyncio.sleep(0.05)
+        assert (held.load(), held._since) == (0, {})
+    finally:
+        await engine.dispose()
+
+
 async def test_pools_behind_pgbouncer_cost_the_server_no_more_than_its_pool(
     pgbouncer: PgBouncer, database: Database
 ) -> None:
@@ -1187,6 +1205,34 @@ async def test_a_conflict_is_a_409_at_the_flush_and_at_the_commit(
         assert (statuses, found.json(), missing.status_code) == ([201, 409], 1, 404)
     assert await database.fetchval("SELECT count(*) FROM orders") == 1
     await until(lambda: database.connections() == 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kept"), [("/dependency", 500, [1]), ("/factory", 200, [1, 2])]
+)
+async def test_a_route_that_calls_a_service_takes_two_sessions_from_the_factory(
+    database: Database, path: str, status: int, kept: list[int]
+) -> None:
+    async with _integrated(database) as (module, client):
+        app: FastAPI = module.app
+
+        @app.get("/dependency")
+        async def one(session: Any = module.Session.__metadata__[0]) -> None:
+            session.add(module.Order(number=1))
+            await session.commit()
+            session.add(module.Order(number=2))
+            await session.flush()
+
+        @app.get("/factory")
+        async def two() -> None:
+            for number in (1, 2):
+                async with app.state.sessions.begin() as session:
+                    session.add(module.Order(number=number))
+                assert database.connections() == 1
+                assert app.state.sessions.kw["bind"].pool.checkedout() == 0
+
+        assert (await client.get(path)).status_code == status
+    assert await database.fetchval("SELECT array_agg(number ORDER BY id) FROM orders") == kept
 
 
 def _rolled_back(module: Any, database: Database) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import factorial
 from statistics import mean
 from typing import Any
 
@@ -81,6 +82,21 @@ async def test_correct_gives_more_to_requests_that_hold_longer_and_they_hardly_w
         assert module.engine.pool.size() == 9
         assert await _wait_over_work(module.engine) < 0.5
     witness.observed(correct="the same load: pool of 9, mean wait below half of the mean work")
+
+
+def _share_that_waits(load: float, pool: int) -> float:
+    """Of requests at random times, by Erlang's formula C."""
+    full = load**pool / factorial(pool) * pool / (pool - load)
+    return full / (sum(load**size / factorial(size) for size in range(pool)) + full)
+
+
+async def test_correct_lets_1_in_5_random_requests_wait_at_a_load_of_6_and_1_in_3_at_1(
+    correct: Block, database: Database
+) -> None:
+    async with _running(correct, database) as module:
+        pools = {load: module.pool_size(load * 10, 0.1) for load in (6, 1)}
+    shares = [_share_that_waits(load, pool) for load, pool in pools.items()]
+    assert [round(1 / share) for share in shares] == [5, 3]
 
 
 async def test_a_pool_serves_no_more_than_its_size_over_the_time_of_holding(
