@@ -179,29 +179,49 @@ INSERT INTO jobs VALUES (5, 0)
 """
 
 
-@shows("asyncio-examples", 1)
-async def test_a_job_is_given_back_although_the_stop_comes_meanwhile(
-    program: Path, database: Database
-) -> None:
+async def stopped_while_it_gives_back(program: Path, database: Database, slowly: str) -> Ended:
+    """Send SIGTERM while the UPDATE that ends job 5 runs, longer than the grace of two seconds."""
     active = (
         "SELECT 1 FROM pg_stat_activity"
         " WHERE datname = current_database() AND state = 'active' AND query ~ $1"
     )
     async with started(program, database) as process:
         await works_on_job_3(process)
-        await database.execute(SLOW_END)
+        await database.execute(slowly)
         ending_now: list[Any] = []
         async with asyncio.timeout(LIMIT):
             while not ending_now:
                 await asyncio.sleep(0.05)
                 ending_now = await database.fetch(active, "^UPDATE jobs SET state")
-        process.send_signal(signal.SIGTERM)  # the grace of two seconds ends before the UPDATE
-        ended = await ending(process)
+        process.send_signal(signal.SIGTERM)
+        return await ending(process)
+
+
+@shows("asyncio-examples", 1)
+async def test_a_job_is_given_back_although_the_stop_comes_meanwhile(
+    program: Path, database: Database
+) -> None:
+    ended = await stopped_while_it_gives_back(program, database, SLOW_END)
     assert ended.status == 0
     last = ["job 3 is open", "job 5 is done", "not every job ended in time", "stopped"]
     assert ended.output == last
     state = await database.fetch("SELECT state, leased_until FROM jobs WHERE id = 5")
     assert [tuple(row) for row in state] == [("done", None)]
+    await nobody_connected(database)
+
+
+FAILING_END = SLOW_END.replace("RETURN new", "RAISE EXCEPTION 'the disk is full'")
+
+
+@shows("asyncio-examples", 1)
+async def test_a_job_that_cannot_be_given_back_does_not_hide_the_stop(
+    program: Path, database: Database
+) -> None:
+    ended = await stopped_while_it_gives_back(program, database, FAILING_END)
+    assert ended.status == 0
+    assert ended.output == ["job 3 is open", "not every job ended in time", "stopped"]
+    assert "Task exception was never retrieved" in ended.errors
+    assert "the disk is full" in ended.errors
     await nobody_connected(database)
 
 

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 
 @asynccontextmanager
 async def engine_with(
-    base: type[DeclarativeBase], url: str, **options: Any
+    base: type[DeclarativeBase], url: str | URL, **options: Any
 ) -> AsyncIterator[AsyncEngine]:
     """An engine with one connection in its pool, on a database with the tables of `base`."""
     engine = create_async_engine(url, **options)

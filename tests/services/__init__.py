@@ -4,6 +4,7 @@ from tests.services.pgbouncer import PgBouncer
 from tests.services.postgres import Database, Postgres
 from tests.services.process import ServiceFailed, ServiceMissing, free_port
 from tests.services.program import Program, serving_process
+from tests.services.proxy import Proxy, proxied
 from tests.services.redis import Redis
 from tests.services.uvicorn import Served, serving
 
@@ -12,11 +13,13 @@ __all__ = [
     "PgBouncer",
     "Postgres",
     "Program",
+    "Proxy",
     "Redis",
     "Served",
     "ServiceFailed",
     "ServiceMissing",
     "free_port",
+    "proxied",
     "serving",
     "serving_process",
 ]
