@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy
 from fastapi import FastAPI
 from redis.asyncio import Redis as RedisClient
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.proofs.harness import Block, Witness
-from tests.services import Database, Postgres, Redis, free_port, serving
+from tests.services import Database, Postgres, Redis, free_port, proxied, serving
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Service:
 
 @pytest.fixture(scope="module")
 def stoppable() -> Iterator[Postgres]:
-    """A PostgreSQL that the tests may stop."""
-    with Postgres() as server:
+    """A PostgreSQL that the tests may stop, for at most five clients."""
+    with Postgres(max_connections=5, settings={"max_wal_senders": 0}) as server:
         yield server
 
 
@@ -143,6 +145,58 @@ async def test_correct_answers_where_the_database_hangs_or_the_pool_is_exhausted
         (503, {"database": "down", "cache": "up"}),
         (200, {"database": "up", "cache": "up"}),
     ]
+
+
+async def _flood(block: Block, few: Postgres, redis: Redis) -> tuple[set[int], int]:
+    """The statuses of 20 checks at once for a healthy database, and the most connections."""
+    now = most = 0
+    given = {"database_url": few.url(driver="asyncpg"), "redis_url": redis.url}
+    module = block.run(**given)
+
+    def opened(*_: object) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+
+    def closed(*_: object) -> None:
+        nonlocal now
+        now -= 1
+
+    event.listen(module.probe.sync_engine, "connect", opened)
+    event.listen(module.probe.sync_engine, "close", closed)
+    async with serving(module.app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        answers = await asyncio.gather(*(client.get("/ready", timeout=30) for _ in range(20)))
+    return {answer.status_code for answer in answers}, most
+
+
+async def test_a_flood_of_checks_takes_one_connection(
+    correct: Block, stoppable: Postgres, redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    stoppable.start()
+    assert await _flood(correct, stoppable, redis_server) == ({200}, 1)
+    assert "async with one_at_a_time, probe" in correct.code
+    code = correct.code.replace("async with one_at_a_time, probe", "async with probe")
+    statuses, _ = await _flood(replace(correct, code=code), stoppable, redis_server)
+    assert 503 in statuses
+    assert "sorry, too many clients already" in caplog.text
+
+
+async def test_the_answer_takes_twice_the_limit_where_a_connected_database_goes_silent(
+    correct: Block, database: Database, redis_server: Redis
+) -> None:
+    loop = asyncio.get_running_loop()
+    took = []
+    async with proxied(database.server.port) as proxy:
+        url = database.url().replace(str(database.server.port), str(proxy.port))
+        for sent in (b"user", b"SELECT 1"):  # while it connects, and later
+            async with _service(correct, url, redis_server.url) as service:
+                proxy.silent_after = sent
+                started = loop.time()
+                assert await service.ask(timeout=30) == (503, {"database": "down", "cache": "up"})
+                took.append(loop.time() - started)
+                proxy.answering.set()
+    waits_for_asyncpg = sqlalchemy.__version__ != "2.0.0"
+    assert (1.5 < took[1] / took[0] < 3) is waits_for_asyncpg
 
 
 async def test_every_critical_dependency_counts(correct: Block, database: Database) -> None:
