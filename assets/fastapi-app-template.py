@@ -202,6 +202,8 @@ def problem(status: int, headers: Mapping[str, str] | None = None, **members: An
 
 @api.exception_handler(HTTPException)  # Starlette's, since the router's 404 and 405 are of it
 async def on_http_error(request: Request, error: HTTPException) -> Response:
+    if error.status_code in {204, 304}:  # no body may follow
+        return Response(status_code=error.status_code, headers=error.headers)
     return problem(error.status_code, error.headers, detail=str(error.detail))
 
 
@@ -293,7 +295,9 @@ async def notify(shared: Resources, order_id: int, number: int) -> None:
         headers = {"Idempotency-Key": f"order-{order_id}", "X-Request-ID": request_id.get()}
         url = str(settings.webhook_url)
         response = await shared.http.post(url, json={"number": number}, headers=headers)
-        response.raise_for_status()
+        if not response.is_success:  # raise_for_status() would put the secret address in the log
+            status = response.status_code
+            return logger.error("the webhook was not told of order %d: %d", order_id, status)
         notified = update(Order).where(Order.id == order_id).values(notified_at=datetime.now(UTC))
         async with shared.sessions.begin() as session:
             await session.execute(notified)
@@ -366,7 +370,7 @@ def configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines hold the webhook's secret
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # INFO has the webhook's whole address
 
 
 @dataclass

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import httpx
@@ -24,6 +25,7 @@ from tests.services import (
     Program,
     ServiceFailed,
     free_port,
+    proxied,
     serving,
     serving_process,
 )
@@ -278,13 +280,18 @@ async def test_of_duplicates_at_the_same_time_one_is_created(
     assert await shop.fetchval("SELECT count(*) FROM orders") == 1
 
 
-async def test_another_violated_constraint_is_no_conflict(
-    client: httpx.AsyncClient, shop: Database
+async def test_another_violated_constraint_is_no_conflict_and_its_detail_is_logged(
+    client: httpx.AsyncClient, shop: Database, program: Program
 ) -> None:
     async with altered(
         shop, "orders ADD CONSTRAINT even CHECK (number % 2 = 0)", "orders DROP CONSTRAINT even"
     ):
-        assert_problem(await create(client, 7), 500)
+        assert_problem(await create(client, 4711), 500)
+    # SQLAlchemy hides what was sent, PostgreSQL does not.
+    await until(lambda: "DETAIL:  Failing row contains (" in program.output())
+    assert "4711" in program.output()
+    assert "[SQL parameters hidden due to hide_parameters=True]" in program.output()
+    assert "[parameters: " not in program.output()
 
 
 @pytest.mark.parametrize("number", [0, 2**63])
@@ -360,6 +367,37 @@ async def test_each_request_has_one_log_line_with_the_id_of_its_answer(
     assert all(line["ms"] > 0 for line in lines())
 
 
+async def test_a_path_cannot_forge_a_log_line(client: httpx.AsyncClient, program: Program) -> None:
+    forged = '/nothing\n{"message": "request"}\r\u2028'
+    answer = await client.get(quote(forged))
+    assert_problem(answer, 404)
+    asked = answer.headers["X-Request-ID"]
+
+    def logged() -> list[str]:
+        return [line["path"] for line in log_lines(program) if line["request_id"] == asked]
+
+    assert await until(logged) == [forged]
+
+
+UNCHANGED = """
+
+@api.get("/unchanged/{code}")
+async def unchanged(code: int) -> None:
+    raise HTTPException(code, headers={"ETag": '"1"'})
+"""
+
+
+async def test_an_answer_that_has_no_body_is_given_none(tmp_path: Path, server: Postgres) -> None:
+    (tmp_path / "app.py").write_text(TEMPLATE.read_text("utf-8") + UNCHANGED, "utf-8")
+    with running(tmp_path, database_url=server.url(driver="asyncpg")) as program:
+        async with connected(program) as client:
+            for code in (204, 304):
+                answer = await client.get(f"/unchanged/{code}")
+                assert (answer.status_code, answer.content) == (code, b"")
+                assert answer.headers["ETag"] == '"1"'
+        assert "LocalProtocolError" not in program.output()
+
+
 # Health and the pool.
 
 
@@ -388,6 +426,35 @@ async def test_a_process_is_not_ready_while_the_database_accepts_and_never_answe
         with running(folder, database_url=address, connect_timeout=PATIENT) as program:
             async with connected(program) as client:
                 assert await status(client, "/health/ready") == 503
+
+
+async def test_a_process_answers_while_its_connected_database_is_silent(
+    folder: Path, shop: Database, program: Program
+) -> None:
+    async with proxied(shop.server.port) as proxy:
+        address = shop.url().replace(str(shop.server.port), str(proxy.port))
+        with running(folder, database_url=address, command_timeout=1) as silenced:
+            async with connected(silenced) as client:
+                assert await ready(client)
+                assert await status(client, "/orders/1") == 404
+                proxy.answering.clear()
+                assert await status(client, "/orders/1") == 503  # the ping of its connection
+                assert await status(client, "/health/ready") == 503
+                proxy.answering.set()
+                await until(lambda: ready(client))
+
+
+async def test_a_flood_of_checks_takes_one_connection_beside_the_pool(
+    folder: Path, server: Postgres
+) -> None:
+    await server.create_database("few").execute(
+        f"CREATE ROLE few LOGIN CONNECTION LIMIT {POOL_SIZE + 1}"
+    )
+    address = server.url("few", "asyncpg").replace("postgres@", "few@")
+    with running(folder, database_url=address, pool_size=POOL_SIZE, pool_timeout=PATIENT) as few:
+        async with connected(few) as client, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(client.get("/health/ready")) for _ in range(50)]
+    assert [task.result().status_code for task in tasks] == [200] * 50
 
 
 async def test_a_process_is_not_ready_while_its_pool_is_exhausted(
@@ -478,7 +545,7 @@ async def test_a_background_task_holds_no_connection_and_is_awaited_after_sigter
             folder,
             database_url=database.url(),
             create_tables="true",
-            webhook_url=hook.url,
+            webhook_url=f"{hook.url}/hunter2",
             http_timeout=PATIENT,
         ) as program:
             async with connected(program) as client:
@@ -489,17 +556,28 @@ async def test_a_background_task_holds_no_connection_and_is_awaited_after_sigter
                 await terminate(program, "background tasks to complete")
                 released.set()
                 await assert_stopped(program)
+                assert "hunter2" not in program.output()
     assert told == [answer.headers["X-Request-ID"]]
     assert await database.fetchval("SELECT notified_at FROM orders") is not None
 
 
-async def test_a_webhook_that_fails_is_logged_and_the_order_stays(
-    folder: Path, server: Postgres
+@pytest.mark.parametrize("refusal", [None, 404, 302])
+async def test_a_webhook_that_fails_is_logged_without_its_address_and_the_order_stays(
+    refusal: int | None, folder: Path, server: Postgres
 ) -> None:
+    async def webhook(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": refusal, "headers": []})
+        await send({"type": "http.response.body"})
+
     database = server.create_database()
-    nobody = f"http://127.0.0.1:{free_port()}"
+    async with serving(webhook, lifespan="off") as hook:
+        address = hook.url if refusal else f"http://127.0.0.1:{free_port()}"
+        await assert_failure_is_logged(folder, database, f"{address}/hunter2")
+
+
+async def assert_failure_is_logged(folder: Path, database: Database, address: str) -> None:
     with running(
-        folder, database_url=database.url(), create_tables="true", webhook_url=nobody
+        folder, database_url=database.url(), create_tables="true", webhook_url=address
     ) as program:
         async with connected(program) as client:
             answer = await create(client)
@@ -509,7 +587,8 @@ async def test_a_webhook_that_fails_is_logged_and_the_order_stays(
 
         def logged() -> list[str]:
             lines = log_lines(program)
-            return [line["request_id"] for line in lines if line["message"] == message]
+            return [line["request_id"] for line in lines if line["message"].startswith(message)]
 
         assert await until(logged) == [answer.headers["X-Request-ID"]]
+        assert "hunter2" not in program.output()
     assert await database.fetchval("SELECT count(*) FROM orders") == 1
