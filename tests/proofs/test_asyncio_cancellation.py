@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -121,6 +121,30 @@ async def test_correct_ends_where_it_is_stopped(
     error, sent = await _stopped_at_the_third(correct, database, stop)
     assert (type(error), sent) == (expected, [1])
     witness.observed(correct="stopped at row 3 of 10: no further row was sent; TimeoutError")
+
+
+async def test_a_stop_between_mail_and_update_sends_the_invoice_again(
+    correct: Block, database: Database
+) -> None:
+    sent: list[int] = []
+
+    async def send_invoice(invoice_id: int) -> None:
+        sent.append(invoice_id)
+
+    async with engine_with(Base, database.url()) as engine:
+        async with engine.begin() as connection:
+            await connection.execute(insert(Invoice), [{"id": 1}, {"id": 2}])
+        factory: Any = async_sessionmaker(engine, class_=AsyncSession)
+        module = correct.run(SessionFactory=factory, Invoice=Invoice, send_invoice=send_invoice)
+        async with asyncio.timeout(20), engine.begin() as reader:
+            await reader.execute(select(Invoice.id).with_for_update())  # so that the UPDATE waits
+            task = asyncio.create_task(module.send_open_invoices())
+            while not await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            task.cancel()
+        await asyncio.wait([task], timeout=20)
+        await module.send_open_invoices()
+    assert sent == [1, 1, 2]
 
 
 async def test_a_return_on_cancellation_silences_the_timeout() -> None:

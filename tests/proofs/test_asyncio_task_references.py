@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from contextlib import AsyncExitStack
 from weakref import WeakValueDictionary
 
+import httpx
 import pytest
 
 from tests.proofs.harness import Block, Witness
@@ -99,6 +101,29 @@ async def test_correct_ends_its_work_when_the_service_ends(
     correct: Block, database: Database
 ) -> None:
     assert await _rows_of_a_service_that_ends(correct, database) == 3
+
+
+@pytest.mark.parametrize("client_first", [True, False])
+async def test_receipts_entered_before_their_client_find_it_closed(
+    client_first: bool, correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[int] = []
+    closing = asyncio.Event()
+    client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(204)))
+
+    async def send_receipt(order_id: int) -> None:
+        await closing.wait()
+        await client.post("http://mail.example")
+        sent.append(order_id)
+
+    receipts = correct.run(send_receipt=send_receipt).Receipts()
+    async with AsyncExitStack() as lifespan:
+        for each in (client, receipts) if client_first else (receipts, client):
+            await lifespan.enter_async_context(each)
+        receipts.send_later(7)
+        closing.set()
+    closed = "RuntimeError: Cannot send a request, as the client has been closed"
+    assert (sent, closed in caplog.text) == (([7], False) if client_first else ([], True))
 
 
 async def test_correct_waits_no_longer_than_its_grace(correct: Block) -> None:

@@ -7,9 +7,12 @@ import gc
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
 from tests.proofs.harness import Block, Witness
+from tests.services import serving
 
 ORDERS = [1, 2, 3, 4, 5]
 FAILING = 3
@@ -124,6 +127,45 @@ async def test_a_group_undoes_nothing() -> None:
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             group.create_task(fail_after(group.create_task(write())))
     assert written == [1]
+
+
+async def test_what_a_remote_service_does_for_a_cancelled_sibling_is_done_and_not_recorded(
+    correct: Block,
+) -> None:
+    arrived: list[int] = []
+    charged: list[int] = []
+    intended: list[int] = []
+    recorded: list[int] = []
+    all_arrived, error_is_out = asyncio.Event(), asyncio.Event()
+    provider = FastAPI()
+
+    @provider.post("/charges/{order_id}")
+    async def take(order_id: int) -> None:
+        arrived.append(order_id)
+        if len(arrived) == 4:
+            all_arrived.set()
+        await error_is_out.wait()
+        charged.append(order_id)
+
+    async with serving(provider) as served, httpx.AsyncClient(base_url=served.url) as client:
+
+        async def charge(order_id: int) -> str:
+            if order_id == FAILING:
+                await all_arrived.wait()
+                raise PaymentError(order_id)
+            intended.append(order_id)
+            await client.post(f"/charges/{order_id}")
+            recorded.append(order_id)
+            return f"receipt {order_id}"
+
+        async with asyncio.timeout(10):
+            with pytest.raises(ExceptionGroup):
+                await correct.run(charge=charge).charge_all(ORDERS)
+            error_is_out.set()
+            while len(charged) < 4:
+                await asyncio.sleep(0.01)
+    assert sorted(charged) == sorted(intended) == [1, 2, 4, 5]
+    assert recorded == []
 
 
 async def test_a_child_cancelled_on_its_own_does_not_fail_the_group() -> None:
