@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import responses
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Annotated, Any, Generic, TypeVar, cast
 
 import httpx
@@ -167,7 +168,10 @@ async def lifespan(api: FastAPI) -> AsyncIterator[None]:
         )
         stack.push_async_callback(close, "probe", probe.dispose)
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-        http = httpx.AsyncClient(timeout=settings.http_timeout, limits=limits)  # pooling-http
+        cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # keeps none
+        http = httpx.AsyncClient(  # pooling-http
+            timeout=settings.http_timeout, limits=limits, cookies=cookies
+        )
         stack.push_async_callback(close, "http", http.aclose)
         if settings.create_tables:
             async with engine.begin() as connection:
