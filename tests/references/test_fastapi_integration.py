@@ -1,0 +1,114 @@
+"""references/fastapi-integration.md: its blocks are run, and do what the sentences around them say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.references.harness import (
+    LIMIT,
+    run,
+    until,
+)
+from tests.services import Database, serving
+
+
+@asynccontextmanager
+async def _integrated(
+    database: Database, *, deferred: bool = False
+) -> AsyncIterator[tuple[Any, httpx.AsyncClient]]:
+    """The service under a real uvicorn; `deferred` checks its constraint at the commit."""
+    module = run("fastapi-integration", "OrderRepository", database_url=database.url())
+    engine = create_async_engine(database.url())
+    async with engine.begin() as connection:
+        await connection.run_sync(module.Base.metadata.create_all)
+    await engine.dispose()
+    if deferred:
+        await database.execute(
+            "ALTER TABLE orders DROP CONSTRAINT orders_number_key,"
+            " ADD CONSTRAINT later UNIQUE (number) DEFERRABLE INITIALLY DEFERRED"
+        )
+    async with (
+        serving(module.app) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=LIMIT) as client,
+    ):
+        yield module, client
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+async def test_a_conflict_is_a_409_at_the_flush_and_at_the_commit(
+    database: Database, deferred: bool
+) -> None:
+    async with _integrated(database, deferred=deferred) as (_, client):
+        statuses = [(await client.post("/orders/7")).status_code for _ in range(2)]
+        found, missing = await client.get("/orders/7"), await client.get("/orders/8")
+        assert (statuses, found.json(), missing.status_code) == ([201, 409], 1, 404)
+    assert await database.fetchval("SELECT count(*) FROM orders") == 1
+    await until(lambda: database.connections() == 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kept"), [("/dependency", 500, [1]), ("/factory", 200, [1, 2])]
+)
+async def test_a_route_that_calls_a_service_takes_two_sessions_from_the_factory(
+    database: Database, path: str, status: int, kept: list[int]
+) -> None:
+    async with _integrated(database) as (module, client):
+        app: FastAPI = module.app
+
+        @app.get("/dependency")
+        async def one(session: Any = module.Session.__metadata__[0]) -> None:
+            session.add(module.Order(number=1))
+            await session.commit()
+            session.add(module.Order(number=2))
+            await session.flush()
+
+        @app.get("/factory")
+        async def two() -> None:
+            for number in (1, 2):
+                async with app.state.sessions.begin() as session:
+                    session.add(module.Order(number=number))
+                assert database.connections() == 1
+                assert app.state.sessions.kw["bind"].pool.checkedout() == 0
+
+        assert (await client.get(path)).status_code == status
+    assert await database.fetchval("SELECT array_agg(number ORDER BY id) FROM orders") == kept
+
+
+def _rolled_back(module: Any, database: Database) -> Any:
+    return run(
+        "fastapi-integration",
+        "rolled_back_client",
+        app=module.app,
+        get_session=module.get_session,
+        database_url=database.url(),
+    ).rolled_back_client()
+
+
+async def test_a_rolled_back_test_sees_its_writes_and_leaves_none(database: Database) -> None:
+    async with _integrated(database) as (module, client):
+        async with _rolled_back(module, database) as testing:
+            statuses = [(await testing.post(f"/orders/{each}")).status_code for each in (7, 7, 8)]
+            found = [(await testing.get(f"/orders/{each}")).status_code for each in (7, 8, 9)]
+            assert await database.fetchval("SELECT count(*) FROM orders") == 0
+        assert (statuses, found) == ([201, 409, 201], [200, 200, 404])
+        assert module.app.dependency_overrides == {}
+        assert (await client.get("/orders/7")).status_code == 404
+    assert await database.fetchval("SELECT count(*) FROM orders") == 0
+
+
+async def test_a_rolled_back_test_does_not_check_a_deferred_constraint(
+    database: Database,
+) -> None:
+    async with (
+        _integrated(database, deferred=True) as (module, _),
+        _rolled_back(module, database) as testing,
+    ):
+        statuses = [(await testing.post("/orders/7")).status_code for _ in range(2)]
+    assert statuses == [201, 201]

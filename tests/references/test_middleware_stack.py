@@ -1,0 +1,238 @@
+"""references/middleware-stack.md: its blocks are run, and do what the sentences around them say."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import BackgroundTasks, FastAPI
+from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
+
+from tests.references.harness import (
+    LIMIT,
+    find,
+    run,
+    until,
+)
+from tests.services import serving
+
+ORIGIN = {"Origin": "https://shop.example.com"}
+
+
+def _api() -> FastAPI:
+    api = FastAPI()
+
+    @api.get("/orders/{number}")
+    async def read_order(number: int) -> int:
+        logging.getLogger("shop").warning("reading")
+        return 100 // number
+
+    @api.post("/orders")
+    async def place_order(body: dict[str, str]) -> int:
+        return len(body)
+
+    @api.get("/mail")
+    async def mail(tasks: BackgroundTasks) -> None:
+        tasks.add_task(asyncio.sleep, 1)
+
+    @api.get("/export")
+    async def export() -> StreamingResponse:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.sleep(0.2)
+            logging.getLogger("shop").warning("last chunk")
+            yield b"last"
+
+        return StreamingResponse(chunks())
+
+    return api
+
+
+@asynccontextmanager
+async def _client(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        serving(app) as served,
+        httpx.AsyncClient(base_url=served.url, headers=ORIGIN, timeout=LIMIT) as client,
+    ):
+        yield client
+
+
+def _messages(caplog: pytest.LogCaptureFixture, *names: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name in names]
+
+
+async def test_every_answer_passes_the_whole_stack_that_of_an_unhandled_error_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    module = run("middleware-stack", "Logging", api=_api())
+    async with _client(module.app) as client:
+        answers = [await client.get(path) for path in ("/orders/1", "/nothing", "/orders/0")]
+    assert [answer.status_code for answer in answers] == [200, 404, 500]
+    for answer in answers:
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
+        assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
+        assert re.fullmatch(r"app;dur=\d+\.\d", answer.headers["Server-Timing"])
+    assert len({answer.headers["X-Request-ID"] for answer in answers}) == 3
+    lines = [re.sub(r" [\d.]+ ms$", "", line) for line in _messages(caplog, "access")]
+    assert lines == ["GET /orders/1 200", "GET /nothing 404", "GET /orders/0 500"]
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+async def test_a_path_with_a_line_break_stays_in_its_line_only_by_quote(
+    quoted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    block = find("middleware-stack", "Logging")
+    if not quoted:
+        decoded = block.code.replace('quote(scope["path"])', 'scope["path"]')
+        assert decoded != block.code
+        block = replace(block, code=decoded)
+    ordinary = "/orders/7/a-b_c.d~e"
+    forged = "/x%0AINFO%20access%20GET%20/admin%20200"
+    async with _client(block.run(api=_api()).app) as client:
+        for path in (ordinary, forged):
+            await client.get(path)
+    formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
+    texts = [formatter.format(record) for record in caplog.records if record.name == "access"]
+    lines = [re.sub(r" [\d.]+ ms$", "", line) for line in "\n".join(texts).split("\n")]
+    one, two = [f"GET {forged} 404"], ["GET /x", "GET /admin 200 404"]
+    expected = [f"GET {ordinary} 404", *(one if quoted else two)]
+    assert lines == [f"INFO access {each}" for each in expected]
+
+
+async def test_an_app_answers_an_unhandled_error_outside_of_its_own_list() -> None:
+    module = run("middleware-stack", "Logging", api=_api())
+    api = _api()
+    api.add_middleware(module.RequestID)
+    async with _client(api) as client:
+        assert "X-Request-ID" in (await client.get("/orders/1")).headers
+        failed = await client.get("/orders/0")
+    assert failed.status_code == 500
+    assert "X-Request-ID" not in failed.headers
+
+
+async def test_an_id_from_outside_is_taken_only_where_it_matches() -> None:
+    module = run("middleware-stack", "Logging", api=_api())
+    sent = ["0123456789abcdef", "short", "a" * 65, "has spaces and more", "日本語日本語日本語"]
+    async with _client(module.app) as client:
+        received = [
+            (await client.get("/orders/1", headers={b"X-Request-ID": each.encode()})).headers[
+                "X-Request-ID"
+            ]
+            for each in sent
+        ]
+    assert received[0] == sent[0]
+    assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in received[1:])
+
+
+async def test_the_access_line_comes_after_the_last_byte(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "access")
+    module = run("middleware-stack", "Logging", api=_api())
+    async with _client(module.app) as client:
+        answer = await client.get("/export")
+        await until(lambda: _messages(caplog, "access"))
+    last, line = _messages(caplog, "access", "shop")
+    assert last == "last chunk"
+    took = float(line.removeprefix("GET /export 200 ").removesuffix(" ms"))
+    started = float(answer.headers["Server-Timing"].removeprefix("app;dur="))
+    assert took >= 190  # the stream itself
+    assert took - started >= 190
+
+
+async def test_the_time_in_the_access_line_is_without_background_tasks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    module = run("middleware-stack", "Logging", api=_api())
+    async with _client(module.app) as client:
+        begun = time.perf_counter()
+        await client.get("/mail")
+        assert _messages(caplog, "access") == []  # the task runs on, and the line comes after it
+        await until(lambda: _messages(caplog, "access"))
+        whole = (time.perf_counter() - begun) * 1000
+    [line] = _messages(caplog, "access")
+    assert whole - float(line.split()[-2]) >= 990  # the second that the task takes
+
+
+async def test_every_log_line_has_the_id_of_its_request() -> None:
+    module = run("middleware-stack", "Logging", api=_api())
+    log = run("middleware-stack", "WithRequestID", request_id=module.request_id)
+    written = io.StringIO()
+    log.handler.setStream(written)
+    logger, access = logging.getLogger(), logging.getLogger("access")
+    access.setLevel(logging.INFO)
+    logger.addHandler(log.handler)
+    try:
+        async with _client(module.app) as client:
+            given = (await client.get("/orders/1")).headers["X-Request-ID"]
+        logging.getLogger("shop").warning("outside")
+    finally:
+        logger.removeHandler(log.handler)
+        access.setLevel(logging.NOTSET)
+    lines = [line for line in written.getvalue().splitlines() if "uvicorn" not in line]
+    assert lines[0] == f"WARNING {given} shop reading"
+    assert lines[1].startswith(f"INFO {given} access GET /orders/1 200")
+    assert lines[2] == "WARNING - shop outside"
+
+
+def test_a_filter_on_a_logger_does_not_see_what_other_loggers_log() -> None:
+    seen: list[str] = []
+
+    class Seen(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            seen.append(record.getMessage())
+            return True
+
+    parent, child = logging.getLogger("references"), logging.getLogger("references.child")
+    filtering = Seen()
+    parent.addFilter(filtering)
+    try:
+        child.warning("from the child")
+        parent.warning("from itself")
+    finally:
+        parent.removeFilter(filtering)
+    assert seen == ["from itself"]
+
+
+async def test_a_layer_that_refuses_stands_inside_of_logging(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    limit = run("middleware-stack", "LimitBody").LimitBody(_api(), largest=100)
+    module = run("middleware-stack", "Logging", api=limit)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    async with _client(module.app) as client:
+        small = await client.post("/orders", json={"a": "b"})
+        large = await client.post("/orders", json={"a": "b" * 100})
+        unknown = await client.post("/orders", content=chunks())
+    assert [each.status_code for each in (small, large, unknown)] == [200, 413, 411]
+    for answer in (large, unknown):
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN["Origin"]
+        assert "X-Request-ID" in answer.headers
+    lines = [re.sub(r" [\d.]+ ms$", "", line) for line in _messages(caplog, "access")]
+    assert lines == [f"POST /orders {status}" for status in (200, 413, 411)]
+
+
+async def test_an_http_exception_that_a_layer_raises_is_a_500() -> None:
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            raise HTTPException(413)
+        await _api()(scope, receive, send)
+
+    module = run("middleware-stack", "Logging", api=refuse)
+    async with _client(module.app) as client:
+        assert (await client.get("/orders/1")).status_code == 500
