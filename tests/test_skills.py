@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,23 @@ async def test_a_cursor_that_is_not_ours_is_refused(
         with pytest.raises(MCPError, match="bad cursor") as refused:
             await ask(client, method, cursor=cursor, uri="skill://own")
     assert refused.value.error.code == -32602
+
+
+async def test_a_cursor_is_good_for_the_list_that_it_came_from(tmp_path: Path) -> None:
+    for n in range(PAGE + 1):
+        own(tmp_path / "skills" / f"skill-{n:03}", f"skill-{n:03}")
+    server = PackServer(Library.open([tmp_path]), watched=True)
+    async with Client(server) as client:
+        cursor = (await ask(client, "skills/list"))["nextCursor"]
+        assert len((await ask(client, "skills/list", cursor=cursor))["skills"]) == 1
+        folder = {"uri": "skill://skills", "cursor": cursor}
+        with pytest.raises(MCPError, match="bad cursor"):
+            await ask(client, "resources/directory/read", **folder)
+        shutil.rmtree(tmp_path / "skills" / "skill-000")
+        own(tmp_path / "skills" / "skill-999", "skill-999")
+        await server.replace(Library.open([tmp_path]))
+        with pytest.raises(MCPError, match="bad cursor"):
+            await ask(client, "skills/list", cursor=cursor)
 
 
 async def test_directories_list_their_children(tmp_path: Path) -> None:

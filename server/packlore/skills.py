@@ -77,7 +77,7 @@ class SkillsExtension(Extension):
 
     async def list(self, _: _Context, params: PaginatedRequestParams) -> dict[str, Any]:
         """A page of all skills."""
-        page, following = _page(list(self._entries.values()), params.cursor)
+        page, following = _page("skills/list", list(self._entries.values()), params.cursor)
         return {"resultType": "complete", "skills": page, **following, **self._cache}
 
     async def get(self, _: _Context, params: UriParams) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class SkillsExtension(Extension):
         children = self._directories.get(params.uri)
         if children is None:
             raise MCPError(code=INVALID_PARAMS, message=f"not a directory: {_shown(params.uri)}")
-        page, following = _page(children, params.cursor)
+        page, following = _page("resources/directory/read", children, params.cursor)
         return {"resultType": "complete", "resources": page, **following}
 
 
@@ -181,24 +181,23 @@ def _directories(library: Library) -> Mapping[str, list[dict[str, Any]]]:
     return {uri: [rows[each] for each in sorted(rows)] for uri, rows in found.items()}
 
 
-def _page(rows: Sequence[Any], cursor: str | None) -> tuple[Sequence[Any], dict[str, str]]:
-    """The rows at `cursor` and the field that names the next page, if there is one."""
-    start = _offset(cursor, len(rows)) if cursor is not None else 0
+def _page(
+    method: str, rows: Sequence[Mapping[str, Any]], cursor: str | None
+) -> tuple[Sequence[Mapping[str, Any]], dict[str, str]]:
+    """The rows at `cursor` and the field that names the next page, if there is one. A cursor is
+    good for the very list that it came from: where that has changed, a page would skip rows."""
+    whole = hashlib.sha256("\n".join((method, *(row["uri"] for row in rows))).encode())
+    pages = {_cursor(whole.digest(), start): start for start in range(PAGE, len(rows), PAGE)}
+    start = 0 if cursor is None else pages.get(cursor, -1)
+    if start < 0:
+        raise MCPError(code=INVALID_PARAMS, message="bad cursor: start again without one")
     end = start + PAGE
-    following = {"nextCursor": _cursor(end)} if end < len(rows) else {}
+    following = {"nextCursor": _cursor(whole.digest(), end)} if end < len(rows) else {}
     return rows[start:end], following
 
 
-def _cursor(offset: int) -> str:
-    return base64.urlsafe_b64encode(f"packlore:{offset}".encode()).decode()
-
-
-def _offset(cursor: str, size: int) -> int:
-    """The offset in a cursor of ours. Only the very text that `_cursor` made is taken."""
-    for offset in range(PAGE, size, PAGE):
-        if cursor == _cursor(offset):
-            return offset
-    raise MCPError(code=INVALID_PARAMS, message="bad cursor: start again without one")
+def _cursor(whole: bytes, offset: int) -> str:
+    return base64.urlsafe_b64encode(b"%b:%d" % (whole[:12], offset)).decode()
 
 
 def _shown(uri: str) -> str:
