@@ -54,7 +54,6 @@ def guard(
     app = server.http_app(
         hosts=[*hosts, *(local if host in LOOPBACK else ())],
         origins=[*origins, *(f"http://{each}" for each in local if host in LOOPBACK)],
-        body=Limits.body,
         sessions=sessions,
     )
     whole: App = app if sessions else _posts_alone(app)
@@ -149,7 +148,8 @@ def _posts_alone(app: App) -> App:
 
 
 def _received(app: App) -> App:
-    """Reads the body first: who leaves before its end gets no answer, and no traceback."""
+    """Reads the body first, up to its limit: who leaves before its end gets no answer, and no
+    traceback."""
 
     async def received(scope: Scope, receive: Receive, send: Send) -> None:
         body, more = bytearray(), scope["type"] == "http"

@@ -79,10 +79,10 @@ def serve_http(options: Options) -> None:
         raise BadArgumentError(
             f"--allowed-host {odd[0]} is no Host header: give one such as mcp.example.com"
         )
-    library = Library.open(map(Path, options.packs))  # fails here, not in each worker
-    os.environ[OPTIONS] = json.dumps({**asdict(options), "digest": library.digest})
     if TOKEN in os.environ and not os.environ[TOKEN].strip():
         raise BadArgumentError(f"{TOKEN} is empty: set a token, or unset it to serve everyone")
+    library = Library.open(map(Path, options.packs))  # fails here, not in each worker
+    os.environ[OPTIONS] = json.dumps({**asdict(options), "digest": library.digest})
     if TOKEN not in os.environ and options.host not in LOOPBACK:
         sys.stderr.write(f"packlore: no {TOKEN} is set, so everyone who reaches it can read\n")
     if options.workers > 1:  # uvicorn's own words would come from each

@@ -89,17 +89,14 @@ class PackServer(MCPServer[Any]):
         self._resources = resources(library)
         self.rules = sum(1 for _ in library.rules())
 
-    def http_app(
-        self, *, hosts: list[str], origins: list[str], body: int, sessions: bool
-    ) -> Starlette:
+    def http_app(self, *, hosts: list[str], origins: list[str], sessions: bool) -> Starlette:
         """The application for streamable HTTP at /mcp, for requests with one of these Host and
-        Origin headers and at most `body` bytes."""
+        Origin headers."""
         security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
         return self.streamable_http_app(
             stateless_http=not sessions,
             json_response=not sessions,
             transport_security=security,
-            max_request_body_size=body,
         )
 
     async def list_resources(self) -> list[Resource]:

@@ -39,11 +39,11 @@ async def _watch(
 ) -> None:
     for pause in itertools.repeat(interval):
         await anyio.sleep(pause)
-        found = await anyio.to_thread.run_sync(_stamps, folders)
-        if found == seen:
-            continue
-        seen = found
         try:
+            found = await anyio.to_thread.run_sync(_stamps, folders)
+            if found == seen:
+                continue
+            seen = found
             fresh = await anyio.to_thread.run_sync(Library.open, folders)
         except Exception as error:  # noqa: BLE001 no edit may end the server
             _say(f"kept the last good state: {error}")

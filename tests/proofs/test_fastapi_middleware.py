@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.proofs.harness import Block, RuleFile, Witness
+from tests.proofs.logs import text_log
 from tests.services import serving
 
 ORIGIN = {"Origin": "https://shop.example.com"}
@@ -131,9 +132,7 @@ async def _lines(block: Block, caplog: pytest.LogCaptureFixture) -> list[str]:
     async with _client(_app(block)) as client:
         for path in (ORDINARY, FORGED):
             await client.get(path)
-    formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
-    texts = [formatter.format(record) for record in caplog.records if record.name == "access"]
-    return [re.sub(r"id=[0-9a-f]{32}$", "id=N", line) for line in "\n".join(texts).split("\n")]
+    return [re.sub(r"id=[0-9a-f]{32}$", "id=N", line) for line in text_log(caplog, "access")]
 
 
 async def test_correct_keeps_a_path_with_a_line_break_in_its_line(

@@ -18,6 +18,7 @@ from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
+from tests.proofs.logs import text_log
 from tests.references.harness import (
     LIMIT,
     find,
@@ -103,9 +104,7 @@ async def test_a_path_with_a_line_break_stays_in_its_line_only_by_quote(
     async with _client(block.run(api=_api()).app) as client:
         for path in (ordinary, forged):
             await client.get(path)
-    formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
-    texts = [formatter.format(record) for record in caplog.records if record.name == "access"]
-    lines = [re.sub(r" [\d.]+ ms$", "", line) for line in "\n".join(texts).split("\n")]
+    lines = [re.sub(r" [\d.]+ ms$", "", line) for line in text_log(caplog, "access")]
     one, two = [f"GET {forged} 404"], ["GET /x", "GET /admin 200 404"]
     expected = [f"GET {ordinary} 404", *(one if quoted else two)]
     assert lines == [f"INFO access {each}" for each in expected]
