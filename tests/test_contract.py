@@ -110,7 +110,7 @@ def test_every_symptom_was_seen_somewhere(rule: Rule) -> None:
 def test_the_median_rule_costs_less_than_700_tokens() -> None:
     costs = sorted(rule.cost for rule in PACK.rules)
     assert costs[len(costs) // 2] < 700
-    assert costs[-1] <= 900
+    assert costs[-1] <= 1_100
 
 
 def test_what_applies_is_what_the_oldest_environment_has() -> None:

@@ -9,7 +9,7 @@ from packlore.model import Impact, Pack, Problem, Rule
 
 MAX_TITLE = 80
 """Characters."""
-MAX_RULE = 900
+MAX_RULE = 1100
 """Tokens of a rule's body."""
 FIELDS: Mapping[str, tuple[type, str]] = {
     "title": (str, "text"),
