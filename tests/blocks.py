@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from packlore.parse import parse
+from packlore.pack.parse import parse
 from tests.proofs.harness import ROOT, Block
 
 FOLDERS = ("rules", "references", "examples", "checklists", "assets")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.finding.queries import ASKED, PHRASES
-from packlore.build import MANIFESTS, build, derived
-from packlore.lint import lint
-from packlore.model import Rule
-from packlore.read import read
+from packlore.author import derive, problems
+from packlore.pack.build import MANIFESTS, build, derived
+from packlore.pack.model import Rule
+from packlore.pack.read import read
 from tests.packs import own
 from tests.proofs import evidence
 from tests.proofs.harness import ROOT, RuleFile
@@ -31,7 +31,7 @@ def test_every_rule_has_a_proof_and_every_proof_a_rule() -> None:
 
 
 def test_our_own_pack_is_clean() -> None:
-    assert [str(problem) for problem in lint(PACK)] == []
+    assert [str(problem) for problem in problems(PACK)] == []
 
 
 def test_the_skill_names_every_rule_and_no_other() -> None:
@@ -50,7 +50,7 @@ def test_the_table_of_the_skill_counts_the_rules() -> None:
 
 
 def test_what_derives_is_fresh() -> None:
-    assert build(ROOT, check=True, asked=(ASKED, PHRASES)) == []
+    assert derive(ROOT, check=True, asked=(ASKED, PHRASES)) == []
 
 
 def test_metadata_counts_what_there_is() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from packlore.model import tokens
-from packlore.parse import Parsed, parse
+from packlore.pack.model import tokens
+from packlore.pack.parse import Parsed, parse
 from tests.proofs.harness import ROOT
 
 RULES = {path.stem for path in (ROOT / "rules").glob("[!_]*.md")}

@@ -162,7 +162,7 @@ def test_workers_start_through_the_launcher_and_compile_outside_the_skill(
         assert httpx.get(f"{program.url}/health").json()["status"] == "ok"
         assert program.terminate() in (0, -signal.SIGTERM)
     compiled = ready.parent / "compiled" / skill.relative_to(skill.anchor) / "server" / "packlore"
-    assert [*compiled.glob("server.*.pyc")] != []
+    assert [*compiled.rglob("server.*.pyc")] != []
     assert [*skill.rglob("__pycache__")] == []
 
 

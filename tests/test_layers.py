@@ -1,38 +1,58 @@
-"""Imports run one way, and what is costly is imported only where it is used."""
+"""Imports run one way, packages keep their insides, and what is costly is imported where it is
+used."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.proofs.harness import ROOT
 
 PACKAGE = ROOT / "server" / "packlore"
-# Each module may import those of the rows above it.
-LAYERS = (
-    ("errors", "model", "terms"),
-    ("parse", "locate", "smells", "spelling", "fields", "filter"),
-    ("assemble", "query"),
-    ("read", "fulltext", "rank", "vocabulary", "form"),
-    ("lint", "index"),
-    ("library",),
-    ("render", "arguments"),
-    ("tools", "skills", "build"),
-    ("server",),
-    ("http", "watch"),
-    ("run",),
+# Each may import those of the rows above it, and of another package only what its `__init__`
+# exports. What stands in one row does not know its neighbours.
+FLOORS = (
+    ("errors",),
+    ("locate", "pack"),
+    ("find", "check"),
+    ("library", "author"),
+    ("render",),
+    ("serve",),
     ("cli",),
 )
-WITH_MCP = {"skills", "server"}
+# Inside a package the same: each module may import those of the rows above it.
+INSIDE = {
+    "pack": (
+        ("model", "markdown", "values"),
+        ("parse",),
+        ("categories",),
+        ("assemble", "form"),
+        ("read", "lint"),
+        ("build",),
+    ),
+    "find": (
+        ("terms", "spelling", "fields", "filter", "smells"),
+        ("query", "fulltext"),
+        ("rank", "vocabulary"),
+        ("index", "learn"),
+    ),
+    "check": (),
+    "serve": (("tools", "skills", "watch"), ("server",), ("http",), ("run",)),
+    "cli": (("arguments",), ("commands",)),
+}
+WITH_MCP = {"serve.skills", "serve.server"}
+MOST_LINES = 250
 
 
-def imports(path: Path) -> set[str]:
-    """Full names of all modules that a file imports anywhere, but for type checking alone."""
-    tree = ast.parse(path.read_bytes())
+def imports(source: str) -> set[str]:
+    """Full names of all modules and names that a source imports anywhere, but for type checking
+    alone."""
+    tree = ast.parse(source)
     only_types = {
         id(child)
         for node in ast.walk(tree)
@@ -46,44 +66,144 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def modules() -> dict[str, Path]:
-    return {path.stem: path for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
+def modules() -> dict[str, str]:
+    """Each module by its name below `packlore` and its source, without the files `__init__`."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path.read_text(encoding="utf-8")
+        for path in PACKAGE.rglob("*.py")
+        if not path.stem.startswith("__")
+    }
 
 
-def test_every_module_has_its_layer() -> None:
-    assert set(modules()) == {name for layer in LAYERS for name in layer}
+def forbidden(name: str, source: str) -> list[str]:
+    """What the module `name` imports and must not."""
+    floor, _, inner = name.partition(".")
+    below = {each for row in FLOORS[: _row(FLOORS, floor)] for each in row}
+    rows = INSIDE.get(floor, ())
+    before = {each for row in rows[: _row(rows, inner)] for each in row} if inner else set()
+    wrong = []
+    for full in sorted(imports(source)):
+        top, _, used = full.partition(".")
+        if top != "packlore":
+            continue
+        package, _, what = used.partition(".")
+        if package == floor:
+            allowed = what.split(".")[0] in before
+        elif package in INSIDE:
+            exported = importlib.import_module(f"packlore.{package}").__all__
+            allowed = package in below and what in exported
+        else:
+            allowed = package in below
+        if not allowed:
+            wrong.append(used)
+    return wrong
 
 
-@pytest.mark.parametrize("number", range(len(LAYERS)))
-def test_a_layer_imports_only_those_below_it(number: int) -> None:
-    below = {name for layer in LAYERS[:number] for name in layer}
-    for name in LAYERS[number]:
-        used = {
-            each.split(".")[1] for each in imports(modules()[name]) if each.startswith("packlore.")
-        }
-        used &= set(modules())
-        assert used <= below, f"{name} imports {used - below}"
+def _row(rows: tuple[tuple[str, ...], ...], name: str) -> int:
+    return next(number for number, row in enumerate(rows) if name in row)
+
+
+def test_every_module_has_its_place() -> None:
+    floors = {each for row in FLOORS for each in row}
+    assert set(INSIDE) < floors
+    alone = floors - set(INSIDE)
+    inside = {
+        f"{package}.{each}" for package, rows in INSIDE.items() for row in rows for each in row
+    }
+    assert set(modules()) == alone | inside
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_only_those_below_it(name: str) -> None:
+    assert forbidden(name, modules()[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [
+        ("errors", "from packlore.pack import Pack"),
+        ("locate", "from packlore.pack import read"),
+        ("pack.read", "from packlore.find import Index"),
+        ("pack.model", "from packlore.pack.parse import parse"),
+        ("pack.model", "from packlore.pack.values import string"),
+        ("pack.lint", "import packlore.find.vocabulary"),
+        ("find.index", "from packlore.check import detectors"),
+        ("find.index", "from packlore.pack.parse import parse"),
+        ("find.terms", "from packlore.library import Library"),
+        ("library", "from packlore.author import problems"),
+        ("library", "from packlore.find.rank import power"),
+        ("render", "from packlore.serve import run"),
+        ("serve.tools", "from packlore.cli import main"),
+        ("serve.tools", "from packlore.serve.server import PackServer"),
+        ("cli.commands", "from packlore.serve.tools import Tools"),
+        ("cli.arguments", "from packlore.cli.commands import main"),
+    ],
+)
+def test_a_planted_import_is_seen(name: str, planted: str) -> None:
+    for line in (planted, f"def later():\n    {planted}"):
+        assert len(forbidden(name, f"{modules()[name]}\n{line}\n")) == 1
+
+
+def test_what_an_init_exports_exists() -> None:
+    for package in INSIDE:
+        module = importlib.import_module(f"packlore.{package}")
+        for each in module.__all__:
+            if not hasattr(module, each):
+                importlib.import_module(f"packlore.{package}.{each}")
+
+
+def test_what_an_init_exports_is_used_above_it() -> None:
+    used = {each for source in modules().values() for each in imports(source)}
+    used |= imports((PACKAGE / "__main__.py").read_text())
+    for package in INSIDE:
+        for each in importlib.import_module(f"packlore.{package}").__all__:
+            assert f"packlore.{package}.{each}" in used or f"{package}.{each}" == "cli.main"
+
+
+def test_each_init_says_what_comes_in_what_goes_out_and_what_it_never_does() -> None:
+    for package in INSIDE:
+        lines = (importlib.import_module(f"packlore.{package}").__doc__ or "").strip().split("\n")
+        assert len(lines) <= 5, package
+        assert re.search(r"Comes in: .*Goes out: .*Never: ", " ".join(lines)), package
+
+
+def test_the_map_in_contributing_is_the_real_one() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"<!-- map -->\n(.*?)<!-- /map -->", text, re.DOTALL)
+    drawn = {}
+    for row in table.strip().split("\n")[2:]:
+        name, _, inside = (cell.strip() for cell in row.strip("|").split("|"))
+        drawn[name.strip("`")] = [
+            sorted(re.findall(r"`(\w+)`", group)) for group in inside.split(";") if group.strip()
+        ]
+    assert list(drawn) == [each for row in FLOORS for each in sorted(row, key=list(drawn).index)]
+    for name, rows in drawn.items():
+        assert rows == [sorted(row) for row in INSIDE.get(name, ())], name
+
+
+def test_no_module_is_two_of_something() -> None:
+    long = {name: len(source.splitlines()) for name, source in modules().items()}
+    assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}
 
 
 def test_only_the_protocol_modules_import_mcp() -> None:
     using = {
         name
-        for name, path in modules().items()
-        if any(each.split(".")[0] in ("mcp", "mcp_types") for each in imports(path))
+        for name, source in modules().items()
+        if any(each.split(".")[0] in ("mcp", "mcp_types") for each in imports(source))
     }
     assert using == WITH_MCP
 
 
 def test_only_the_command_line_prints() -> None:
     printing = {
-        name
-        for name, path in modules().items()
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        name.partition(".")[0]
+        for name, source in modules().items()
+        for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packlore import render
-from packlore.assemble import assemble
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.library import MAX_LIMIT, Library
-from packlore.model import PackFile
+from packlore.pack.assemble import assemble
+from packlore.pack.model import PackFile
 from tests.packs import own, rule
 from tests.proofs.harness import ROOT
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from packlore import render
-from packlore.filter import Entry
+from packlore.find.filter import Entry
 from packlore.library import Library
-from packlore.model import Rule, tokens
+from packlore.pack.model import Rule, tokens
 from tests.packs import FOREIGN_RULE, own, rule
 
 

@@ -10,8 +10,8 @@ from mcp import Client
 from benchmarks.finding.queries import Query
 from packlore import render
 from packlore.library import Library
-from packlore.model import tokens
-from packlore.server import PackServer
+from packlore.pack.model import tokens
+from packlore.serve.server import PackServer
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.finding.queries import ASKED, PHRASES, Finder
+from packlore.find.learn import read_asked
 from packlore.library import Library
-from packlore.model import Rule
-from packlore.vocabulary import read_asked
+from packlore.pack.model import Rule
 
 LIMIT = 5
 _WORD = re.compile(r"\w+")

@@ -1,4 +1,4 @@
-"""The weights of server/packlore/rank.py, fitted: `python -m benchmarks.finding.fit`.
+"""The weights of server/packlore/find/rank.py, fitted: `python -m benchmarks.finding.fit`.
 
 A quarter of asked.json at a time is asked of a vocabulary that was counted from the rest and
 from phrases.json. The fit
@@ -16,14 +16,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from benchmarks.finding.queries import ASKED, PHRASES, load
-from packlore.filter import Entry
-from packlore.index import Index
+from packlore.find.filter import Entry
+from packlore.find.index import Index
+from packlore.find.learn import Asked, count, read_asked
+from packlore.find.query import read_query
+from packlore.find.rank import Evidence, power
 from packlore.library import Library
 from packlore.locate import locate
-from packlore.model import Rule
-from packlore.query import read_query
-from packlore.rank import Evidence, power
-from packlore.vocabulary import Asked, count, read_asked
+from packlore.pack.model import Rule
 
 FOLDS = 4
 ROUNDS = 15

@@ -9,12 +9,9 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
-from packlore import vocabulary
 from packlore.errors import BadArgumentError, NotFoundError
-from packlore.filter import Entry, Filter
-from packlore.index import Index
-from packlore.model import KINDS, Category, Document, Hit, Impact, Kind, Pack, Rule, Vocabulary
-from packlore.read import read
+from packlore.find import Entry, Filter, Hit, Index, vocabulary
+from packlore.pack import KINDS, Category, Document, Impact, Kind, Pack, Rule, read
 
 MAX_LIMIT = 20
 """Hits of one search; more is what a category is for."""
@@ -43,7 +40,9 @@ class Library:
     @cached_property
     def index(self) -> Index:
         """Built at the first search; a list of tools does not wait for it."""
-        known = {key: words for key, pack in self.packs.items() if (words := _vocabulary(pack))}
+        known = {
+            key: words for key, pack in self.packs.items() if (words := vocabulary.usable(pack))
+        }
         return Index(self._entries, known)
 
     @cached_property
@@ -194,15 +193,6 @@ def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:
             number += 1
         taken.add(key)
         yield key, pack
-
-
-def _vocabulary(pack: Pack) -> Vocabulary | None:
-    """A broken one is what `packlore lint` reports; search does without it."""
-    try:
-        words = vocabulary.of(pack)
-    except ValueError:
-        return None
-    return words if words and words.rules else None
 
 
 def _text(item: Rule | Document) -> str:

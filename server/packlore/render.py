@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from packlore.filter import Entry
+from packlore.find import Entry, Hit
 from packlore.library import Library
-from packlore.model import Document, Hit, Rule, tokens
+from packlore.pack import Document, Rule, tokens
 
 MAX_BRIEF = 700
 """Tokens of a rule in brief; a longer one is cut after a paragraph."""

@@ -14,8 +14,8 @@ import pytest
 from mcp import Client
 
 from packlore.library import Library
-from packlore.read import read
-from packlore.server import PackServer
+from packlore.pack.read import read
+from packlore.serve.server import PackServer
 from tests.clients.tools import ANSWER, Person, ask, files_of, only, run
 from tests.packs import write
 from tests.proofs.harness import ROOT

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from packlore.build import MANIFESTS
+from packlore.pack.build import MANIFESTS
 from tests.proofs.harness import ROOT
 
 PLUGINS = [name for name in MANIFESTS if not name.endswith("marketplace.json")]

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from packlore.read import read
+from packlore.pack.read import read
 from tests.clients.tools import run
 from tests.proofs.harness import ROOT
 

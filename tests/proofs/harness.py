@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from packlore.parse import Parsed, parse
+from packlore.pack.parse import Parsed, parse
 
 ROOT = Path(__file__).parents[2]
 _GIVEN = re.compile(r"^# given: (?P<names>[\w, ]+)$", re.MULTILINE)

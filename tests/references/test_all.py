@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from packlore.model import tokens
-from packlore.parse import parse
+from packlore.pack.model import tokens
+from packlore.pack.parse import parse
 from tests.references.harness import (
     NAMES,
     PATHS,

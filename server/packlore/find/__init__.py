@@ -1,0 +1,10 @@
+"""From a query to hits.
+
+Comes in: the rules and documents of packs, and what somebody asks. Goes out: hits with their
+scores, none where nothing fits. Never: a look at the disk, or a word on what rules are about.
+"""
+
+from packlore.find.filter import Entry, Filter, Hit
+from packlore.find.index import Index
+
+__all__ = ["Entry", "Filter", "Hit", "Index", "learn", "vocabulary"]

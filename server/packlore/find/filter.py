@@ -1,0 +1,56 @@
+"""What can be found, and what a hit must be. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from packlore.pack import Document, Impact, Kind, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that can be found, and the pack it belongs to."""
+
+    pack: str
+    item: Rule | Document
+
+    @property
+    def kind(self) -> Kind:
+        """What the item is."""
+        return "rule" if isinstance(self.item, Rule) else self.item.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a hit must be. Empty fields admit everything; `impact` is a minimum, for rules."""
+
+    category: str = ""
+    impact: Impact | None = None
+    tag: str = ""
+    kind: Kind | None = None
+    pack: str = ""
+
+    def admits(self, entry: Entry) -> bool:
+        """Whether the entry passes every field that is set."""
+        item = entry.item
+        return (
+            (not self.category or item.category == self.category)
+            and (self.impact is None or (isinstance(item, Rule) and item.impact >= self.impact))
+            and (not self.tag or self.tag.lower() in (tag.lower() for tag in item.tags))
+            and (self.kind is None or entry.kind == self.kind)
+            and (not self.pack or entry.pack == self.pack)
+        )
+
+
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a query. `score` is above 0, and higher is better; it compares hits of one
+    query only.
+    """
+
+    pack: str
+    item: Rule | Document
+    score: float

@@ -1,0 +1,117 @@
+"""How well an item fits a query: what of each is found in the other. No I/O.
+
+The weights were fitted to the queries of benchmarks/finding/asked.json, and nowhere else
+(`python -m benchmarks.finding.fit`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from packlore.find.fields import fields
+from packlore.find.query import Query
+from packlore.find.terms import terms
+from packlore.pack import Document, Rule
+
+Idf = Callable[[str], float]
+"""How rare a term is in the packs; a term that is in none is the rarest."""
+
+_FIELDS = (1.0, 0.95, 0.95, 0.8, 0.75, 0.5, 0.4)
+"""What a term counts by the best field that has it, in the order of Fields."""
+
+CUT = 0.4
+"""The probability that any of the rules fits, below which the answer is that none does."""
+CUT_PLAIN = 0.08
+"""The same for packs without a vocabulary, of which less is known."""
+CUT_FRESH = 0.2
+"""The same for those rules of a pack with a vocabulary for which too little was asked."""
+CUT_FILTERED = 0.05
+"""The same where a filter narrows what is wanted: who names a category means something in it."""
+DOCUMENT = 0.25
+"""What a document's score is worth beside a rule's: rules are shorter and proven."""
+
+
+class Profile(NamedTuple):
+    """What an item can be recognised by."""
+
+    weights: dict[str, float]
+    names: tuple[tuple[str, ...], ...]
+
+
+class Evidence(NamedTuple):
+    """What speaks for an item, and what against it."""
+
+    text: float
+    """Full-text score."""
+    coverage: float
+    """How much of the query the item has, by rarity and field."""
+    named: float
+    """How much of one alias or symptom was asked, squared."""
+    asked: float
+    """How much the query sounds like those that the item answers."""
+    outside: float
+    """How much it sounds like those for a topic that the pack does not cover."""
+
+
+class Weights(NamedTuple):
+    """A weight for each piece of evidence, and what is added to their sum."""
+
+    evidence: Evidence
+    bias: float
+
+
+LEARNT = Weights(Evidence(-0.08, 2.15, 0.96, 4.62, -3.02), -3.77)
+"""For the rules of a pack with a vocabulary."""
+PLAIN = Weights(Evidence(5.75, 6.75, 2.64, 0.00, 0.00), -4.41)
+"""For documents, and for the rules of other packs."""
+
+
+def power(found: Evidence, weights: Weights) -> float:
+    """How much likelier it is that the item answers the query than that nothing does."""
+    pairs = zip(weights.evidence, found, strict=True)
+    return math.exp(weights.bias + sum(weight * value for weight, value in pairs))
+
+
+def odds(probability: float) -> float:
+    """How much likelier something is than its contrary."""
+    return probability / (1 - probability)
+
+
+def profile(item: Rule | Document) -> Profile:
+    """The profile of a rule or document."""
+    weights: dict[str, float] = {}
+    for weight, text in sorted(zip(_FIELDS, fields(item), strict=True)):
+        weights.update(dict.fromkeys(terms(text), weight))
+    named = (*item.symptoms, *item.aliases) if isinstance(item, Rule) else ()
+    names = tuple(tuple(dict.fromkeys(terms(each))) for each in (item.title, *named))
+    return Profile(weights, names)
+
+
+def evidence(
+    query: Query, known: Profile, idf: Idf, *, text: float, asked: float, outside: float
+) -> Evidence:
+    """What speaks for an item that full-text search gave the score `text`."""
+    total = found = 0.0
+    for term, weight in query.weights.items():
+        rarity = weight * idf(term)
+        total += rarity
+        found += rarity * known.weights.get(term, 0.0)
+    return Evidence(
+        text=min(text / 40, 2.0),
+        coverage=found / total if total else 0.0,
+        named=max((_share(each, query, idf) for each in known.names), default=0.0) ** 2,
+        asked=asked,
+        outside=outside,
+    )
+
+
+def _share(wanted: Iterable[str], query: Query, idf: Idf) -> float:
+    """How much of what is wanted was asked for, by rarity."""
+    total = found = 0.0
+    for term in wanted:
+        rarity = idf(term)
+        total += rarity
+        found += rarity if term in query.weights else 0.0
+    return found / total if total else 0.0

@@ -1,0 +1,149 @@
+"""Holds a pack to our own form: one function a check, each from a Pack to its Problems. What a
+rule has is in form.py."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import unquote
+
+from packlore.pack.categories import SECTION
+from packlore.pack.form import LINK, body, fields, names, ranges
+from packlore.pack.markdown import FENCE
+from packlore.pack.model import Pack, Problem, tokens
+from packlore.pack.parse import parse
+
+MAX_SKILL = 1_600
+"""Tokens of SKILL.md."""
+MAX_DESCRIPTION = 1_024
+"""Characters, by the Agent Skills specification."""
+SKILL_FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
+DOCUMENT_FIELDS = ("title", "category", "tags", "rules")
+
+VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
+_NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
+
+
+Check = Callable[[Pack], Iterator[Problem]]
+
+
+def lint(pack: Pack, also: Iterable[Check] = ()) -> tuple[Problem, ...]:
+    """All problems of a pack, those of reading it first; by path and line within each check.
+    `also` are the checks of those who read more out of a pack than this package does."""
+    checks = (*CHECKS, *also)
+    return (*pack.problems, *(problem for check in checks for problem in check(pack)))
+
+
+def files(pack: Pack) -> Iterator[Problem]:
+    """In rules/ lie rules, and categories have the headings that are read as such."""
+    for file in pack.files:
+        folder, _, name = file.path.partition("/")
+        if folder == "rules" and not name.endswith(".md") and not name.startswith("_"):
+            yield Problem(file.path, 1, "not-a-rule", "a rule is a file in rules/ that ends in .md")
+        if file.path == "rules/_sections.md":
+            for section in parse(file.data.decode("utf-8", "replace"), file.path).sections:
+                if section.level > 1 and not SECTION.match(section.title):
+                    message = "no category: its heading is `## Title (id)`, id in lower case"
+                    yield Problem(file.path, section.line, "section", message)
+
+
+def related(pack: Pack) -> Iterator[Problem]:
+    """What a rule or document names as a rule is one."""
+    known = {rule.id for rule in pack.rules}
+    named = [(rule.path, rule.related) for rule in pack.rules]
+    named += [(document.path, document.rules) for document in pack.documents]
+    for path, ids in named:
+        for each in ids:
+            if each not in known and each != "all":
+                yield Problem(path, 1, "rule-unknown", f"names the rule {each!r}, which is none")
+
+
+def documents(pack: Pack) -> Iterator[Problem]:
+    """Each Markdown document says its title, category, tags and rules."""
+    headers = {each.path: each for each in pack.documents if each.path.endswith(".md")}
+    categories = {category.id for category in pack.categories} | {"all"}
+    for path, document in headers.items():
+        if document.kind == "skill":
+            continue
+        if not document.category or not document.tags or not document.rules:
+            message = f"frontmatter lacks one of {', '.join(DOCUMENT_FIELDS)}"
+            yield Problem(path, 1, "field-missing", message)
+        elif document.category not in categories:
+            yield Problem(path, 1, "category-unknown", f"unknown category {document.category!r}")
+
+
+def checklists(pack: Pack) -> Iterator[Problem]:
+    """Each item of a checklist names the rule behind it."""
+    known = {rule.id for rule in pack.rules}
+    for document in pack.documents:
+        if document.kind != "checklist":
+            continue
+        for number, row in enumerate(document.text.split("\n"), start=document.line):
+            if row.lstrip().startswith("- [") and not known & set(re.findall(r"`([\w-]+)`", row)):
+                message = "an item names no rule: end it with the rule's id in backticks"
+                yield Problem(document.path, number, "item-rule", message)
+
+
+def links(pack: Pack) -> Iterator[Problem]:
+    """A link to a file leads to one that is served."""
+    served = {file.path for file in pack.files}
+    texts = [(rule.path, rule.body, rule.body_line) for rule in pack.rules]
+    texts += [(each.path, each.text, each.line) for each in pack.documents if each.sections]
+    for path, text, first in texts:
+        for number, row in enumerate(_without_code(text).split("\n"), start=first):
+            for match in LINK.finditer(row):
+                target = unquote(match["target"].partition("#")[0])
+                if not target or re.match(r"^[a-z][a-z0-9+.-]*:", target):
+                    continue
+                place = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+                if place not in served:
+                    yield Problem(path, number, "link", f"leads to {target!r}, which is not served")
+
+
+def skill(pack: Pack) -> Iterator[Problem]:
+    """SKILL.md follows the Agent Skills specification, is short and names every rule."""
+    data = next((file.data for file in pack.files if file.path == "SKILL.md"), None)
+    if data is None:
+        return
+    text = data.decode("utf-8", "replace")
+    if tokens(text) > MAX_SKILL:
+        message = f"{tokens(text)} tokens, at most {MAX_SKILL}"
+        yield Problem("SKILL.md", 1, "skill-length", message)
+    given = pack.frontmatter
+    for name in given:
+        if name not in SKILL_FIELDS:
+            listed = ", ".join(SKILL_FIELDS)
+            yield Problem("SKILL.md", 1, "skill-field", f"{name} is none of {listed}")
+    if not _NAME.match(pack.name) or len(pack.name) > 64:
+        yield Problem("SKILL.md", 1, "skill-name", "name is not lower-case words with hyphens")
+    if not 1 <= len(pack.description) <= MAX_DESCRIPTION:
+        message = f"description has {len(pack.description)} characters, 1 to {MAX_DESCRIPTION}"
+        yield Problem("SKILL.md", 1, "skill-description", message)
+    if not VERSION.fullmatch(pack.version):
+        message = 'metadata.version is no version such as "1.2.0"'
+        yield Problem("SKILL.md", 1, "skill-version", message)
+    for rule in pack.rules:
+        if not re.search(rf"(?<![\w-]){re.escape(rule.id)}(?![\w-])", text):
+            message = f"does not name {rule.id}: between lines <!-- rules --> and <!-- /rules -->"
+            yield Problem("SKILL.md", 1, "skill-rule", f"{message} `packlore build` lists all")
+
+
+def _without_code(text: str) -> str:
+    """The text with its code blank, so that line numbers stay."""
+    blank = FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)
+    return re.sub(r"`[^`\n]*`", "", blank)
+
+
+CHECKS: tuple[Check, ...] = (
+    fields,
+    files,
+    names,
+    ranges,
+    related,
+    body,
+    documents,
+    checklists,
+    links,
+    skill,
+)

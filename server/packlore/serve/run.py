@@ -1,0 +1,129 @@
+"""Runs a server: over stdio, or over streamable HTTP for a team."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from packlore.errors import BadArgumentError
+from packlore.library import Library
+from packlore.serve.http import LOOPBACK, guard
+from packlore.serve.server import PackServer
+from packlore.serve.watch import watching
+
+TOKEN = "PACKLORE_TOKEN"  # noqa: S105 the name of a variable
+OPTIONS = "PACKLORE_OPTIONS"
+"""Carries the options to the worker processes; of no use to people."""
+MAX_WORKERS = 64
+STOP_TIMEOUT = 10
+"""Seconds that running requests have after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve. `hosts` and `origins` are the header values that are let in."""
+
+    packs: tuple[str, ...]
+    structured: bool = False
+    watch: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8765
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    workers: int = 1
+    sessions: bool = False
+    digest: str = ""
+    """Of the library at the start, for workers that start later."""
+
+
+def serve_stdio(options: Options) -> None:
+    """Serve one client over stdin and stdout until it leaves."""
+    # Python's own handler waits for the thread that reads stdin, which ends with the next line.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    folders = [Path(each) for each in options.packs]
+    library = Library.open(folders)
+    server = PackServer(library, structured=options.structured, watched=options.watch)
+
+    async def run() -> None:
+        async with _watch(options, server, library):
+            await server.run_stdio_async()
+
+    anyio.run(run)
+
+
+def serve_http(options: Options) -> None:
+    """Serve many clients over HTTP until SIGTERM or SIGINT. BadArgumentError for what cannot be."""
+    import uvicorn
+
+    if not 1 <= options.workers <= MAX_WORKERS:
+        raise BadArgumentError(f"--workers is {options.workers}: give 1 to {MAX_WORKERS}")
+    if options.sessions and options.workers > 1:
+        raise BadArgumentError("--sessions needs one worker: a session lives in one process")
+    if not 0 <= options.port <= 65535:
+        raise BadArgumentError(f"--port is {options.port}: give 0 to 65535")
+    if options.host not in LOOPBACK and not options.hosts:
+        raise BadArgumentError(
+            f"--host {options.host} is reached from outside: name the Host headers to serve with "
+            "--allowed-host"
+        )
+    if odd := [each for each in options.hosts if "/" in each or "*" in each]:
+        raise BadArgumentError(
+            f"--allowed-host {odd[0]} is no Host header: give one such as mcp.example.com"
+        )
+    if TOKEN in os.environ and not os.environ[TOKEN].strip():
+        raise BadArgumentError(f"{TOKEN} is empty: set a token, or unset it to serve everyone")
+    library = Library.open(map(Path, options.packs))  # fails here, not in each worker
+    os.environ[OPTIONS] = json.dumps({**asdict(options), "digest": library.digest})
+    if TOKEN not in os.environ and options.host not in LOOPBACK:
+        sys.stderr.write(f"packlore: no {TOKEN} is set, so everyone who reaches it can read\n")
+    if options.workers > 1:  # uvicorn's own words would come from each
+        there = f"http://{options.host}:{options.port}/mcp"
+        sys.stderr.write(f"packlore: {options.workers} workers serve {there}\n")
+    uvicorn.run(
+        "packlore.serve.run:application",
+        factory=True,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_TIMEOUT,
+        log_level="warning" if options.workers > 1 else "info",
+    )
+
+
+def application(environ: Mapping[str, str] = os.environ) -> Any:
+    """The ASGI application of one worker, by the options that `serve_http` left it."""
+    stored: dict[str, Any] = json.loads(environ[OPTIONS])
+    lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
+    options = Options(**{**stored, **lists})
+    library = Library.open(map(Path, options.packs))
+    if library.digest != options.digest and not options.watch:
+        sys.stderr.write("packlore: the packs have changed since the start: restart the server\n")
+    server = PackServer(library, structured=options.structured, watched=options.watch)
+    return guard(
+        server,
+        lifespan=lambda: _watch(options, server, library),
+        host=options.host,
+        hosts=tuple(each.lower() for each in options.hosts),
+        origins=options.origins,
+        token=environ.get(TOKEN, "").strip(),  # a file of a secret ends in a line end
+        sessions=options.sessions,
+    )
+
+
+def _watch(
+    options: Options, server: PackServer, library: Library
+) -> AbstractAsyncContextManager[object]:
+    if not options.watch:
+        return nullcontext()
+    return watching([Path(each) for each in options.packs], library, server.replace)

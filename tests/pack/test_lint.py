@@ -1,0 +1,118 @@
+"""The linter holds a pack to our own form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from packlore import author
+from packlore.pack.lint import CHECKS
+from packlore.pack.read import read
+from tests.packs import own, rule, write
+
+DOCUMENT = (
+    "---\ntitle: T\ncategory: asyncio\ntags:\n  - a\nrules:\n  - asyncio-timeout\n---\n# T\n\n"
+)
+
+
+def problems(folder: Path) -> list[tuple[str, str]]:
+    return [(each.path, each.code) for pack in read(folder) for each in author.problems(pack)]
+
+
+def test_a_pack_in_our_form_is_clean(tmp_path: Path) -> None:
+    item = "- [ ] Bound each call (`asyncio-timeout`)\n"
+    assert problems(own(tmp_path, **{"checklists__a.md": DOCUMENT + item})) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("impactDescription: the call never returns\n", "", "field-missing"),
+        ("tags:\n  - timeout\n", "tags: timeout\n", "field-type"),
+        ("related: []\n", "related: []\nauthor: me\n", "field-unknown"),
+        ("aliases:\n  - waits for ever\n", "aliases: []\n", "field-empty"),
+        ("category: asyncio", "category: pooling", "file-name"),
+        ("impact: HIGH", "impact: SEVERE", "impact"),
+        ("Bound each call", "Bound " + "each " * 20 + "call", "title-length"),
+        ('">=3.11"', '"3.11+"', "applies"),
+        ("related: []", "related:\n  - asyncio-none", "rule-unknown"),
+        ("ends\n\n```python", "ends\n\n" + "Word. " * 700 + "\n\n```python", "rule-length"),
+        ("# Bound each call", "# Another title", "title-heading"),
+        ("A call without a bound waits for ever.\n", "", "why"),
+        ("## Exceptions", "## Notes", "headings"),
+        ("## Exceptions", "```python\nx\n```\n\n## Exceptions", "blocks"),
+        ("ends\n\n```python", "ends\n\n```", "language"),
+        ("## Incorrect: it waits for ever", "## Incorrect", "label"),
+        ("- [asyncio](https://docs.python.org/3/library/asyncio-task.html)", "-", "references"),
+        ("- None.", "- See [more](../references/none.md).", "link"),
+        ("impact: HIGH", "impact: [HIGH", "frontmatter-yaml"),
+        ("impact: HIGH", "impact: HIGH\nimpact: LOW", "frontmatter-yaml"),
+        ("title: Bound each call", "title:", "field-type"),
+        ("category: asyncio", "category: [asyncio]", "field-type"),
+        ('applies:\n  python: ">=3.11"', "applies: [python]", "field-type"),
+        ("- None.", "- None.\0", "encoding"),
+    ],
+)
+def test_each_fault_of_a_rule_is_named(tmp_path: Path, old: str, new: str, code: str) -> None:
+    text = rule()
+    assert old in text
+    folder = own(tmp_path, **{"rules__asyncio-timeout.md": text.replace(old, new)})
+    assert ("rules/asyncio-timeout.md", code) in problems(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("license: MIT", "tags: a", "skill-field"),
+        ("name: own", "name: Own Pack", "skill-name"),
+        ("description: A pack for tests.", "description: " + "x" * 1025, "skill-description"),
+        ('"1.2.3"', '"new"', "skill-version"),
+        ("`asyncio-timeout`", "`other`", "skill-rule"),
+        ("bound it", "bound it " * 900, "skill-length"),
+    ],
+)
+def test_each_fault_of_the_skill_file_is_named(
+    tmp_path: Path, old: str, new: str, code: str
+) -> None:
+    text = (own(tmp_path) / "SKILL.md").read_text()
+    assert old in text
+    write(tmp_path, {"SKILL.md": text.replace(old, new)})
+    assert ("SKILL.md", code) in problems(tmp_path)
+
+
+def test_a_checklist_item_without_a_rule_is_named_with_its_line(tmp_path: Path) -> None:
+    own(tmp_path, **{"checklists__a.md": DOCUMENT + "- [ ] Be careful\n"})
+    (found,) = [each for pack in read(tmp_path) for each in author.problems(pack)]
+    assert str(found).startswith("checklists/a.md:11: item-rule ")
+
+
+def test_a_document_says_what_it_belongs_to(tmp_path: Path) -> None:
+    own(tmp_path, references__a="", **{"references__b.md": "# B\n"})
+    assert ("references/b.md", "field-missing") in problems(tmp_path)
+
+
+def test_a_link_in_code_is_no_link(tmp_path: Path) -> None:
+    text = rule().replace("- None.", "- Not `[x](none.md)`.\n\n```md\n[x](none.md)\n```")
+    own(tmp_path, **{"rules__asyncio-timeout.md": text})
+    assert ("rules/asyncio-timeout.md", "link") not in problems(tmp_path)
+
+
+def test_each_check_is_described() -> None:
+    assert all(check.__doc__ for check in CHECKS)
+
+
+def test_what_cannot_be_read_is_told_once(tmp_path: Path) -> None:
+    text = rule().replace("impact: HIGH", "\timpact: HIGH")
+    folder = own(tmp_path, **{"rules__asyncio-timeout.md": text})
+    assert problems(folder) == [("rules/asyncio-timeout.md", "frontmatter-yaml")]
+
+
+def test_what_is_taken_for_no_rule_and_no_category_is_told(tmp_path: Path) -> None:
+    sections = "# Categories\n\n## Asyncio (asyncio)\n\n## Pooling (Pooling)\n"
+    folder = own(tmp_path, **{"rules__asyncio-x.MD": rule(), "rules___sections.md": sections})
+    found = [str(each) for each in author.problems(read(folder)[0])]
+    assert found == [
+        "rules/_sections.md:5: section no category: its heading is `## Title (id)`, id in lower case",
+        "rules/asyncio-x.MD:1: not-a-rule a rule is a file in rules/ that ends in .md",
+    ]
