@@ -36,7 +36,7 @@ INSIDE = {
         ("build",),
     ),
     "find": (
-        ("terms", "spelling", "fields", "filter", "smells"),
+        ("terms", "spelling", "fields", "filter", "shapes"),
         ("query", "fulltext"),
         ("rank", "vocabulary"),
         ("index", "learn"),
@@ -197,6 +197,18 @@ def test_only_the_protocol_modules_import_mcp() -> None:
         if any(each.split(".")[0] in ("mcp", "mcp_types") for each in imports(source))
     }
     assert using == WITH_MCP
+
+
+FIELD = re.compile(
+    r"fastapi|sqlalchemy|asyncpg|postgres|alembic|greenlet|taskgroup|aiohttp|httpx|redis|pgbouncer",
+    re.IGNORECASE,
+)
+
+
+def test_the_server_knows_no_field() -> None:
+    """What a pack is about stands in the pack: any other is served as well."""
+    said = {name: FIELD.findall(source) for name, source in modules().items()}
+    assert {name: found for name, found in said.items() if found} == {}
 
 
 def test_only_the_command_line_prints() -> None:
