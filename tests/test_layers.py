@@ -20,6 +20,7 @@ FLOORS = (
     ("errors",),
     ("locate", "pack"),
     ("find", "check"),
+    ("names",),
     ("library", "author"),
     ("render",),
     ("serve",),
@@ -37,7 +38,7 @@ INSIDE = {
     ),
     "find": (
         ("terms", "spelling", "fields", "filter", "shapes"),
-        ("query", "fulltext"),
+        ("query", "fulltext", "language"),
         ("rank", "vocabulary"),
         ("index", "learn"),
     ),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from packlore.find import Entry, Hit
+from packlore.find import EVERYTHING, Entry, Filter, Hit, english
 from packlore.library import Library
 from packlore.pack import Document, Rule, tokens
 
@@ -19,25 +19,41 @@ MAX_CATALOGUE = 3_000
 _DROPPED = re.compile(r"^(?:incorrect|references?|related)\b", re.IGNORECASE)
 
 
-def hits(library: Library, query: str, found: Sequence[Hit]) -> str:
+def hits(library: Library, query: str, found: Sequence[Hit], where: Filter = EVERYTHING) -> str:
     """The best hit in brief, the others one line each with their cost."""
     if not found:
-        return nothing(library, query)
+        return nothing(library, query, where)
     best = found[0]
     lines = [_head(library, best), ""]
     item = best.item
     lines.append(brief(item) if isinstance(item, Rule) else excerpt(item))
     if len(found) > 1:
-        lines += ["Also:", *(line(library, Entry(hit.pack, hit.item)) for hit in found[1:])]
+        lines += ["Also:", *_rows(library, found[1:])]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def nothing(library: Library, query: str) -> str:
-    """What is said where nothing fits: which categories there are, and what is nearest."""
+def nothing(library: Library, query: str, where: Filter = EVERYTHING) -> str:
+    """What is said where nothing fits: what would without the filter, else which categories there
+    are and what is nearest."""
+    said = ["Nothing fits."]
+    if where != EVERYTHING:
+        reason = "fits in" if library.admits(where) else "is in"
+        said = [f"Nothing {reason} {where}."]
+        if others := library.search(query, limit=3):
+            rows = "\n".join(_rows(library, others))
+            return f"{said[0]} Without that filter:\n{rows}\n"
+        said.append("Without that filter nothing fits either.")
     names = ", ".join(library.categories)
-    near = library.nearest(query)
-    nearest = f" Nearest: {library.name(near.pack, near.item)} ({near.item.title})." if near else ""
-    return f"Nothing fits. The rules here are about: {names or 'nothing yet'}.{nearest}\n"
+    said.append(f"The rules here are about: {names or 'nothing yet'}.")
+    if near := library.nearest(query):
+        said.append(f"Nearest: {library.name(near.pack, near.item)} ({near.item.title}).")
+    if not english(query):
+        said.append("The rules are in English: ask in English.")
+    return " ".join(said) + "\n"
+
+
+def _rows(library: Library, found: Iterable[Hit]) -> list[str]:
+    return [line(library, Entry(hit.pack, hit.item)) for hit in found]
 
 
 def line(library: Library, entry: Entry) -> str:

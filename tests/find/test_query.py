@@ -95,9 +95,9 @@ def test_the_time_for_a_query_grows_no_faster_than_its_length(part: str) -> None
         text = (part * length)[:length]
         spent = []
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.thread_time()
             read_query(text)
-            spent.append(time.perf_counter() - start)
+            spent.append(time.thread_time() - start)
         return min(spent)
 
     assert best(MAX_QUERY) < 30 * best(MAX_QUERY // 8), "8 times would be linear, 64 quadratic"

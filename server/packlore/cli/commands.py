@@ -87,7 +87,9 @@ def search(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"query": query, "hits": _hits(library, query, arguments)})
         return 0
-    print(render.hits(library, query, _found(library, query, arguments)), end="")
+    filters = _filters(arguments)
+    hits = library.search(query, limit=arguments.limit, **filters)
+    print(render.hits(library, query, hits, library.where(**filters)), end="")
     return 0
 
 
@@ -197,21 +199,17 @@ def _own(arguments: argparse.Namespace) -> tuple[Path, ...]:
     return locate(given or ["."])
 
 
-def _found(library: Library, query: str, arguments: argparse.Namespace) -> Any:
-    return library.search(
-        query,
-        category=arguments.category,
-        impact=arguments.min_impact,
-        tag=arguments.tag,
-        kind=arguments.kind,
-        limit=arguments.limit,
-    )
+def _filters(arguments: argparse.Namespace) -> dict[str, str]:
+    given = arguments
+    filters = {"category": given.category, "impact": given.min_impact}
+    return filters | {"tag": given.tag, "kind": given.kind}
 
 
 def _hits(library: Library, query: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from packlore import render
 
-    return render.hit_rows(library, _found(library, query, arguments))
+    found = library.search(query, limit=arguments.limit, **_filters(arguments))
+    return render.hit_rows(library, found)
 
 
 def _print_json(value: object) -> None:

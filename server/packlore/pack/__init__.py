@@ -17,13 +17,14 @@ from packlore.pack.model import (
     Rule,
     tokens,
 )
-from packlore.pack.read import files, read
+from packlore.pack.read import SERVED_FOLDERS, files, read
 
 # Modules that only authors need are named, not imported: a search is a process of its own.
 __all__ = [
     "FENCE",
     "HEADING",
     "KINDS",
+    "SERVED_FOLDERS",
     "Category",
     "Document",
     "Impact",

@@ -35,7 +35,16 @@ from starlette.applications import Starlette
 from packlore.errors import PackError
 from packlore.library import Library
 from packlore.serve.skills import SkillsExtension, resources
-from packlore.serve.tools import PROMPTS, TOOLS, Answer, Prompts, Tools, complete, instructions
+from packlore.serve.tools import (
+    PROMPTS,
+    TOOLS,
+    Answer,
+    Prompts,
+    Tools,
+    complete,
+    description,
+    instructions,
+)
 
 DATA_KEY = "packlore/data"
 """Where a result's `_meta` carries what it says to a program.
@@ -187,7 +196,7 @@ def _tool(name: str, tools: Tools, *, structured: bool) -> Tool:
     tool = _StrictTool.from_function(
         call,
         name=name,
-        description=inspect.getdoc(answer),
+        description=description(name, tools.library),
         annotations=ToolAnnotations(read_only_hint=True),
         structured_output=False,
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -100,22 +99,8 @@ class SkillsExtension(Extension):
 
 
 def skill_roots(library: Library) -> Iterator[tuple[str, Pack]]:
-    """Each pack and the URI of its folder; the last segment is the skill's name."""
-    taken: set[str] = set()
-    for pack in library.packs.values():
-        parent = PurePosixPath(pack.folder).parent.parts if pack.folder else ()
-        name = pack.name if pack.name.strip(".") else "pack"  # `..` would lead elsewhere
-        path = _path(*parent, name)
-        number = 2
-        while path in taken:
-            path = _path(*parent, str(number), name)
-            number += 1
-        taken.add(path)
-        yield f"skill://{path}", pack
-
-
-def _path(*parts: str) -> str:
-    return "/".join(quote(part, safe="") for part in parts)
+    """Each pack after the URI of its folder."""
+    return ((library.roots[key], pack) for key, pack in library.packs.items())
 
 
 def resources(library: Library) -> dict[str, tuple[Resource, bytes]]:
