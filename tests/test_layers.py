@@ -43,10 +43,10 @@ INSIDE = {
         ("index", "learn"),
     ),
     "check": (),
-    "serve": (("tools", "skills", "watch"), ("server",), ("http",), ("run",)),
+    "serve": (("pages", "stdio", "tools", "watch"), ("skills",), ("server",), ("http",), ("run",)),
     "cli": (("arguments",), ("commands",)),
 }
-WITH_MCP = {"serve.skills", "serve.server"}
+WITH_MCP = {"serve.skills", "serve.server", "serve.stdio", "serve.pages"}
 MOST_LINES = 250
 
 
