@@ -30,6 +30,7 @@ FLOORS = (
 INSIDE = {
     "pack": (
         ("model", "markdown", "values"),
+        ("frontmatter",),
         ("parse",),
         ("categories",),
         ("assemble", "form"),
@@ -37,8 +38,8 @@ INSIDE = {
         ("build",),
     ),
     "find": (
-        ("terms", "spelling", "fields", "filter", "shapes"),
-        ("query", "fulltext", "language"),
+        ("terms", "fields", "filter", "shapes"),
+        ("query", "fulltext", "language", "spelling"),
         ("rank", "vocabulary"),
         ("index", "learn"),
     ),

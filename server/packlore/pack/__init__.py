@@ -18,6 +18,7 @@ from packlore.pack.model import (
     tokens,
 )
 from packlore.pack.read import SERVED_FOLDERS, files, read
+from packlore.pack.values import visible
 
 # Modules that only authors need are named, not imported: a search is a process of its own.
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "lint",
     "read",
     "tokens",
+    "visible",
 ]
