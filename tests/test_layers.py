@@ -44,7 +44,14 @@ INSIDE = {
         ("index", "learn"),
     ),
     "check": (),
-    "serve": (("pages", "stdio", "tools", "watch"), ("skills",), ("server",), ("http",), ("run",)),
+    "serve": (
+        ("connections", "log", "pages", "stdio", "tools"),
+        ("drain", "skills", "watch"),
+        ("requests",),
+        ("server",),
+        ("http",),
+        ("run",),
+    ),
     "cli": (("arguments",), ("commands",)),
 }
 WITH_MCP = {"serve.skills", "serve.server", "serve.stdio", "serve.pages"}

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from mcp import Client
 
-from packlore.serve.http import Limits, _bound, _limit
+from packlore.serve.requests import Limits, bound, limit
 from packlore.serve.run import TOKEN
 from tests.packs import own, rule, write
 from tests.services import Program, ServiceFailed, serving_process
@@ -154,12 +154,12 @@ async def test_requests_beyond_the_limit_are_turned_away(
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await go.wait()
-        await send({"status": 200})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def send(message: Any) -> None:
         sent.append(message.get("status"))
 
-    limited = _limit(app)
+    limited = limit(app)
     first = asyncio.ensure_future(limited({"type": "http"}, None, send))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     await limited({"type": "http"}, None, send)  # type: ignore[arg-type]
@@ -270,6 +270,6 @@ async def test_a_request_is_bounded_until_its_answer_starts(
     async def send(message: Any) -> None:
         sent.append(message.get("status"))
 
-    await _bound(app)({"type": "http"}, None, send)  # type: ignore[arg-type]
+    await bound(app)({"type": "http"}, None, send)  # type: ignore[arg-type]
     assert sent[0] == (200 if started else 408)
     assert len(sent) == (1 if started else 2)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -17,7 +17,10 @@ import anyio
 from packlore.errors import BadArgumentError
 from packlore.library import Library
 from packlore.serve import stdio
+from packlore.serve.connections import Protocol, most_open
+from packlore.serve.drain import Workers, end_with_parent
 from packlore.serve.http import LOOPBACK, guard
+from packlore.serve.log import Rarely, say
 from packlore.serve.server import PackServer
 from packlore.serve.watch import watching
 
@@ -25,6 +28,10 @@ TOKEN = "PACKLORE_TOKEN"  # noqa: S105 the name of a variable
 OPTIONS = "PACKLORE_OPTIONS"
 """Carries the options to the worker processes; of no use to people."""
 MAX_WORKERS = 64
+STARTUP_FAILED = 3
+"""The exit code where there is no address to serve on."""
+BACKLOG = 512
+"""Connections that wait to be accepted; they are accepted all at once."""
 STOP_TIMEOUT = 10
 """Seconds that running requests have after SIGTERM."""
 
@@ -85,31 +92,46 @@ def serve_http(options: Options) -> None:
     library = Library.open(map(Path, options.packs))  # fails here, not in each worker
     os.environ[OPTIONS] = json.dumps({**asdict(options), "digest": library.digest})
     if TOKEN not in os.environ and options.host not in LOOPBACK:
-        sys.stderr.write(f"packlore: no {TOKEN} is set, so everyone who reaches it can read\n")
-    if options.workers > 1:  # uvicorn's own words would come from each
-        there = f"http://{options.host}:{options.port}/mcp"
-        sys.stderr.write(f"packlore: {options.workers} workers serve {there}\n")
-    uvicorn.run(
+        say(f"packlore: no {TOKEN} is set, so everyone who reaches it can read")
+    config = uvicorn.Config(
         "packlore.serve.run:application",
         factory=True,
         host=options.host,
         port=options.port,
         workers=options.workers,
+        http=Protocol,
+        ws="none",
+        loop="asyncio",
+        backlog=min(BACKLOG, most_open()),
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_TIMEOUT,
-        log_level="warning" if options.workers > 1 else "info",
+        log_level="warning",
     )
+    listener = config.bind_socket()
+    listener.listen(config.backlog)  # who comes before the server is there waits
+    port = listener.getsockname()[1]
+    workers = f"{options.workers} workers serve" if options.workers > 1 else "serving"
+    say(f"packlore: {workers} http://{options.host}:{port}/mcp")
+    if options.workers > 1:
+        Workers(config, sockets=[listener]).run()
+        return
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise SystemExit(STARTUP_FAILED)
 
 
 def application(environ: Mapping[str, str] = os.environ) -> Any:
     """The ASGI application of one worker, by the options that `serve_http` left it."""
+    end_with_parent()
+    logging.getLogger("asyncio").addFilter(Rarely())
     stored: dict[str, Any] = json.loads(environ[OPTIONS])
     lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
     options = Options(**{**stored, **lists})
     library = Library.open(map(Path, options.packs))
     if library.digest != options.digest and not options.watch:
-        sys.stderr.write("packlore: the packs have changed since the start: restart the server\n")
+        say("packlore: the packs have changed since the start: restart the server")
     server = PackServer(library, structured=options.structured, watched=options.watch)
     return guard(
         server,

@@ -6,10 +6,13 @@ would answer nothing. So the end is held back from it until each request has its
 
 from __future__ import annotations
 
+import os
+import sys
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import anyio
+import anyio.to_thread
 from mcp.server.mcpserver import MCPServer
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
@@ -17,6 +20,8 @@ from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPC
 
 PATIENCE = 30.0
 """Seconds that running requests have after the end of the input."""
+MOST = 100
+"""Requests under way at once."""
 ENDLESS = "subscriptions/listen"
 """A request that has no answer before its client leaves."""
 
@@ -30,7 +35,7 @@ class Pending:
 
     def __init__(self) -> None:
         self._ids: set[str | int] = set()
-        self._none = anyio.Event()
+        self._some_done = anyio.Event()
 
     def asked(self, message: Any) -> None:
         """Take note of what the client sent: a request, or that it gives one up."""
@@ -46,14 +51,21 @@ class Pending:
 
     def _done(self, number: Any) -> None:
         self._ids.discard(number)
-        self._none.set()
+        self._some_done.set()
+
+    async def room(self) -> None:
+        """Until fewer than MOST are under way: what a client does not read must wait somewhere,
+        and its own side of the pipe is bounded."""
+        while len(self._ids) >= MOST:
+            self._some_done = anyio.Event()
+            await self._some_done.wait()
 
     async def wait(self) -> None:
         """Until none is under way, PATIENCE at most."""
         with anyio.move_on_after(PATIENCE):
             while self._ids:
-                self._none = anyio.Event()
-                await self._none.wait()
+                self._some_done = anyio.Event()
+                await self._some_done.wait()
 
 
 class _Stream:
@@ -83,6 +95,7 @@ class Asked(_Stream):
     """What comes in. It ends once all that came is answered."""
 
     async def receive(self) -> SessionMessage | Exception:
+        await self._pending.room()
         try:
             item: SessionMessage | Exception = await self._inner.receive()
         except anyio.EndOfStream:
@@ -110,10 +123,38 @@ class Answered(_Stream):
         self._pending.answered(item.message)
 
 
+class _Out:
+    """Stdout. Where nobody reads it any more the process ends: the SDK would wait for the next
+    line of stdin first, and then print a traceback."""
+
+    def __init__(self, inner: TextIO) -> None:
+        self._inner = inner
+
+    async def write(self, text: str) -> None:
+        await anyio.to_thread.run_sync(self._write, text)
+
+    async def flush(self) -> None:
+        """Each line is written whole."""
+
+    def _write(self, text: str) -> None:
+        try:
+            self._inner.write(text)
+            self._inner.flush()
+        except OSError:
+            os._exit(0)
+
+
+def _stdout() -> Any:
+    """Stdout for the protocol alone: what else is printed in this process goes to stderr."""
+    private = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return _Out(private)
+
+
 async def serve(server: MCPServer[Any]) -> None:
     """Serve over this process's stdin and stdout until the client leaves."""
     inner = server._lowlevel_server  # noqa: SLF001 the SDK's own run_stdio_async takes it from there
     pending = Pending()
-    async with stdio_server() as (read, write):
+    async with stdio_server(stdout=_stdout()) as (read, write):
         asked, answered = Asked(read, pending), Answered(write, pending)
         await inner.run(asked, answered, inner.create_initialization_options())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import anyio.to_thread
 
 from packlore.library import Library
 from packlore.pack import files
+from packlore.serve.log import say
 
 INTERVAL = 0.5
 """Seconds between two looks at the files. Looking needs no library and works on every system."""
@@ -46,15 +46,15 @@ async def _watch(
             seen = found
             fresh = await anyio.to_thread.run_sync(Library.open, folders)
         except Exception as error:  # noqa: BLE001 no edit may end the server
-            _say(f"kept the last good state: {error}")
+            say(f"packlore: kept the last good state: {error}")
             continue
         broken = sorted(_breaking(fresh) - _breaking(good))
         if broken:
-            _say(f"kept the last good state: {broken[0]}")
+            say(f"packlore: kept the last good state: {broken[0]}")
             continue
         await replace(fresh)
         good = fresh
-        _say(f"read again: {sum(1 for _ in fresh.rules())} rules")
+        say(f"packlore: read again: {sum(1 for _ in fresh.rules())} rules")
 
 
 def _breaking(library: Library) -> set[str]:
@@ -77,7 +77,3 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:  # it went away, or is a link to nowhere
         return 0, 0
     return status.st_mtime_ns, status.st_size
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"packlore: {text}\n")

@@ -1,0 +1,313 @@
+"""Neighbours that do harm or are slow: what they take is bounded, and others are served."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from packlore.serve.connections import Limits as Open
+from packlore.serve.drain import GRACE
+from packlore.serve.log import MAX_WAITING
+from packlore.serve.requests import Limits
+from packlore.serve.stdio import MOST
+from tests.packs import own
+from tests.serve.test_http import HEADERS, INITIALIZE, serving
+from tests.serve.test_server import HANDSHAKE, call
+from tests.services import Program, serving_process
+from tests.services.process import HOST
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, /proc and pipes of POSIX")
+
+LISTEN = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "subscriptions/listen",
+    "params": {
+        "notifications": {"resourcesListChanged": True},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    },
+}
+MODERN = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return own(tmp_path_factory.mktemp("pack"))
+
+
+def raw(program: Program, data: bytes) -> socket.socket:
+    """A connection on which `data` was sent."""
+    made = socket.create_connection((HOST, program.port), timeout=30)
+    made.sendall(data)
+    return made
+
+
+def request(
+    body: bytes,
+    *,
+    path: str = "/mcp",
+    host: str = "localhost",
+    length: int | None = None,
+    more: str = "",
+) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    head += more
+    head += f"Content-Length: {len(body) if length is None else length}\r\n\r\n"
+    return head.encode() + body
+
+
+def healthy(program: Program) -> bool:
+    return httpx.get(f"{program.url}/health", timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/mcp", "/mcp/", "/anything"])
+def test_what_is_asked_of_another_host_is_refused(folder: Path, path: str) -> None:
+    with serving(folder) as program:
+        for host in ("evil.example", "127.0.0.1.evil.example", "evil.example:80", ""):
+            with raw(program, request(b"{}", path=path, host=host)) as made:
+                assert made.recv(12) == b"HTTP/1.1 421", host
+        for host in ("localhost", "LOCALHOST:1", f"127.0.0.1:{program.port}", "[::1]:80"):
+            with raw(program, request(b"{}", path="/health", host=host)) as made:
+                assert made.recv(12) == b"HTTP/1.1 200", host
+
+
+def test_half_requests_take_no_place_of_whole_ones(folder: Path) -> None:
+    """As many as there are places, half a body each, and as many half headers."""
+    with ExitStack() as open_connections:
+        program = open_connections.enter_context(serving(folder))
+        for number in range(Limits.concurrency + 1):
+            data = request(b"{", length=100) if number % 2 else b"POST /mcp HTTP/1.1\r\nHost: l"
+            open_connections.enter_context(raw(program, data))
+        assert httpx.post(f"{program.url}/mcp", json=INITIALIZE, headers=HEADERS, timeout=30)
+        assert healthy(program)
+
+
+def test_of_one_client_the_oldest_half_request_is_given_up(folder: Path) -> None:
+    with ExitStack() as open_connections:
+        program = open_connections.enter_context(serving(folder))
+        first = open_connections.enter_context(raw(program, b"POST /mcp HT"))
+        time.sleep(2 * Open.soon)
+        for _ in range(Open.of_client):
+            open_connections.enter_context(raw(program, b"POST /mcp HT"))
+        first.settimeout(30)
+        with suppress(ConnectionResetError):
+            assert first.recv(1) == b""
+
+
+def test_headers_that_never_end_are_given_up(folder: Path) -> None:
+    with serving(folder) as program, raw(program, b"POST /mcp HTTP/1.1\r\n") as made:
+        made.settimeout(Open.headers * 6)
+        ended = threading.Event()
+
+        def drip() -> None:
+            for _ in range(200):
+                try:
+                    made.sendall(b"a: b\r\n")
+                except OSError:
+                    return
+                if ended.wait(0.5):
+                    return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            assert made.recv(1) == b""
+        except ConnectionResetError:
+            pass
+        finally:
+            ended.set()
+            dripping.join()
+        assert healthy(program)
+
+
+def test_with_few_descriptors_it_serves_and_says_little(folder: Path) -> None:
+    command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "{port}"]
+    limited = ["bash", "-c", 'ulimit -n 256; exec "$@"', "-", *command, "--pack", str(folder)]
+    with ExitStack() as open_connections:
+        program = open_connections.enter_context(serving_process(limited, path="/health"))
+        for _ in range(3):
+            for _ in range(300):
+                open_connections.enter_context(raw(program, b"POST /mcp HT"))
+            assert healthy(program)
+        assert len(program.output()) < 20_000
+
+
+def test_streams_have_places_of_their_own_and_end_with_the_server(folder: Path) -> None:
+    with ExitStack() as open_connections:
+        program = open_connections.enter_context(serving(folder, "--watch"))
+        asked = request(json.dumps(LISTEN).encode(), more=MODERN)
+        streams = [
+            open_connections.enter_context(raw(program, asked)) for _ in range(Limits.streams + 1)
+        ]
+        answers = [each.recv(12) for each in streams]
+        assert answers[:-1] == [b"HTTP/1.1 200"] * Limits.streams
+        assert answers[-1] == b"HTTP/1.1 503"
+        assert healthy(program)
+        assert program.terminate(60) in (0, -signal.SIGTERM)
+        for each in streams[:-1]:
+            rest = b""
+            while data := each.recv(65536):
+                rest += data
+            assert rest.endswith(b"0\r\n\r\n"), "the stream came to its end"
+        assert "Traceback" not in program.output()
+
+
+def test_without_watch_there_is_no_stream_to_open(folder: Path) -> None:
+    asked = request(json.dumps(LISTEN).encode(), more=MODERN)
+    with serving(folder) as program, raw(program, asked) as made:
+        assert made.recv(12) == b"HTTP/1.1 404"
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_was_accepted_before_the_end_is_answered(
+    folder: Path, workers: str, keeps: bool
+) -> None:
+    """Clients retry a refused connect and nothing else."""
+    lost: list[str] = []
+    answered = 0
+
+    def ask(program: Program, stop: threading.Event) -> int:
+        done = 0
+        limits = httpx.Limits(max_keepalive_connections=1 if keeps else 0)
+        with httpx.Client(limits=limits, timeout=60) as client:
+            while not stop.is_set():
+                try:
+                    answer = client.post(f"{program.url}/mcp", json=INITIALIZE, headers=HEADERS)
+                    assert answer.status_code == 200
+                    done += 1
+                except httpx.ConnectError as error:
+                    if "refused" not in str(error).lower():
+                        lost.append(repr(error))
+                    stop.wait(0.05)
+                except (httpx.HTTPError, AssertionError) as error:
+                    lost.append(repr(error))
+        return done
+
+    for _ in range(2):
+        stop = threading.Event()
+        with serving(folder, "--workers", workers) as program, ThreadPoolExecutor(8) as pool:
+            asking = [pool.submit(ask, program, stop) for _ in range(8)]
+            time.sleep(3)
+            assert program.terminate(60) in (0, -signal.SIGTERM)
+            stop.set()
+            answered += sum(each.result() for each in asking)
+    assert lost == []
+    assert answered > 20
+
+
+def test_workers_end_with_their_parent(folder: Path) -> None:
+    with serving(folder, "--workers", "2") as program:
+        os.kill(program.process.pid, signal.SIGKILL)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                socket.create_connection((HOST, program.port), timeout=5).close()
+            except ConnectionRefusedError:
+                return
+            time.sleep(0.1)
+        pytest.fail("somebody still listens")
+
+
+@contextmanager
+def over_stdio(*, stderr: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "packlore", "serve"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for each in (process.stdin, process.stdout):
+            with suppress(OSError):
+                each.close()  # type: ignore[union-attr]
+
+
+def lines(*messages: object) -> bytes:
+    return b"".join(json.dumps(each).encode() + b"\n" for each in messages)
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(folder: Path) -> None:
+    command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--pack", str(folder)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            assert process.stderr
+            said = process.stderr.readline().decode()
+            url = said.strip().rpartition(" ")[2].removesuffix("/mcp")
+            path = "/" + "x" * 190  # 65,536 bytes of a pipe are full after some 300 lines
+            with httpx.Client(timeout=60) as client:
+                for _ in range(MAX_WAITING + 700):
+                    assert client.get(f"{url}{path}").status_code in (404, 405)
+        finally:
+            process.kill()
+
+
+def test_a_client_that_does_not_read_is_not_read_either() -> None:
+    with over_stdio() as process:
+        assert process.stdin
+        read = {"name": "read_rules", "arguments": {"ids": ["asyncio-taskgroup"]}}
+        sent = 0
+
+        def feed() -> None:
+            nonlocal sent
+            assert process.stdin
+            process.stdin.write(lines(*HANDSHAKE))
+            for number in range(1, 20_000):
+                message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": read}
+                try:
+                    process.stdin.write(lines(message))
+                    process.stdin.flush()
+                except OSError:
+                    return
+                sent = number
+
+        feeding = threading.Thread(target=feed, daemon=True)
+        feeding.start()
+        before = -1
+        while before != sent:
+            before = sent
+            feeding.join(3)
+        assert feeding.is_alive(), "all 20,000 requests were taken"
+        assert sent < 2_000 + MOST
+
+
+def test_a_client_that_closes_its_side_ends_the_server_quietly(tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("wb") as log, over_stdio(stderr=log.fileno()) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(lines(*HANDSHAKE))
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(lines(call(1)))
+        process.stdin.flush()
+        assert process.wait(60) in (0, 1)
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+
+
+def test_the_end_comes_within_its_grace(folder: Path) -> None:
+    with serving(folder) as program:
+        start = time.monotonic()
+        assert program.terminate(60) in (0, -signal.SIGTERM)
+        assert time.monotonic() - start < 20 * GRACE
