@@ -36,5 +36,6 @@ __all__ = [
     "files",
     "lint",
     "read",
+    "scaffold",
     "tokens",
 ]
