@@ -17,7 +17,7 @@ PACKAGE = ROOT / "server" / "packlore"
 # Each may import those of the rows above it, and of another package only what its `__init__`
 # exports. What stands in one row does not know its neighbours.
 FLOORS = (
-    ("errors",),
+    ("errors", "escape"),
     ("locate", "pack"),
     ("find", "check"),
     ("library", "author"),
@@ -28,10 +28,10 @@ FLOORS = (
 # Inside a package the same: each module may import those of the rows above it.
 INSIDE = {
     "pack": (
-        ("model", "markdown", "values"),
+        ("model", "markdown", "starter", "values"),
         ("parse",),
         ("categories",),
-        ("assemble", "form"),
+        ("assemble", "form", "scaffold"),
         ("read", "lint"),
         ("build",),
     ),
@@ -43,7 +43,11 @@ INSIDE = {
     ),
     "check": (),
     "serve": (("tools", "skills", "watch"), ("server",), ("http",), ("run",)),
-    "cli": (("arguments",), ("commands",)),
+    "cli": (
+        ("arguments", "terminal"),
+        ("authoring", "complete", "reading", "serving"),
+        ("commands",),
+    ),
 }
 WITH_MCP = {"serve.skills", "serve.server"}
 MOST_LINES = 250

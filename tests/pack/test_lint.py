@@ -83,8 +83,8 @@ def test_each_fault_of_the_skill_file_is_named(
 
 def test_a_checklist_item_without_a_rule_is_named_with_its_line(tmp_path: Path) -> None:
     own(tmp_path, **{"checklists__a.md": DOCUMENT + "- [ ] Be careful\n"})
-    (found,) = [each for pack in read(tmp_path) for each in author.problems(pack)]
-    assert str(found).startswith("checklists/a.md:11: item-rule ")
+    found, _ = [each for pack in read(tmp_path) for each in author.problems(pack)]
+    assert str(found).startswith("checklists/a.md:11: error: item-rule ")
 
 
 def test_a_document_says_what_it_belongs_to(tmp_path: Path) -> None:
@@ -113,6 +113,6 @@ def test_what_is_taken_for_no_rule_and_no_category_is_told(tmp_path: Path) -> No
     folder = own(tmp_path, **{"rules__asyncio-x.MD": rule(), "rules___sections.md": sections})
     found = [str(each) for each in author.problems(read(folder)[0])]
     assert found == [
-        "rules/_sections.md:5: section no category: its heading is `## Title (id)`, id in lower case",
-        "rules/asyncio-x.MD:1: not-a-rule a rule is a file in rules/ that ends in .md",
+        "rules/_sections.md:5: error: section no category: its heading is `## Title (id)`, id in lower case",
+        "rules/asyncio-x.MD:1: error: not-a-rule a rule is a file in rules/ that ends in .md, its detector one in .yml",
     ]
