@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from packlore import escape
 from packlore.library import Library
 from packlore.pack import files
 
@@ -80,4 +81,4 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"packlore: {text}\n")
+    sys.stderr.write(f"packlore: {escape.line(text)}\n")
