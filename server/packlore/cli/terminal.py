@@ -72,6 +72,7 @@ def _laid_out(text: str, color: str, head: str) -> str:
     from rich.segment import Segment
     from rich.style import Style
     from rich.text import Text
+    from rich.theme import Theme
 
     coloured = is_coloured(color)
     system = "auto" if coloured and os.environ.get("TERM") not in (None, "dumb") else "standard"
@@ -83,6 +84,7 @@ def _laid_out(text: str, color: str, head: str) -> str:
         legacy_windows=False,
         highlight=False,
         emoji=False,
+        theme=Theme({"markdown.code": "bold cyan"}),  # rich's own is on black, on any ground
     )
 
     class Shown:
