@@ -10,7 +10,8 @@ import pytest
 from benchmarks.generate import generate
 from packlore import author
 from packlore.errors import PackError
-from packlore.pack.build import INDEX, build
+from packlore.pack.build import build
+from packlore.pack.lint import INDEX
 from packlore.pack.model import tokens
 from packlore.pack.read import read
 from tests.packs import SKILL, own, rule, write

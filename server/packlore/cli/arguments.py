@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--name", default="", help="the skill's name, lower-case words with hyphens (the folder's)"
     )
-    command = add("new", "begin a rule: its files to fill in", "packlore new loops-off-by-one")
+    command = add("new", "begin a rule: its files to fill in", "packlore new loops-shared-iterator")
     command.add_argument("id", metavar="CATEGORY-NAME", help="the id of the rule")
     command.add_argument("path", nargs="?", default="", metavar="DIR", help="the pack's folder")
     command = add("lint", "check a pack; exit 1 where it has errors", "packlore lint .")

@@ -14,7 +14,7 @@ from packlore.library import Library
 from packlore.locate import locate
 from packlore.pack import KINDS, Impact
 
-_SAFE = re.compile(r"[\w@%+:,./-]+", re.ASCII)
+_SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 """What a shell takes as it stands. The name of a file in a pack may hold a command."""
 
 SCRIPTS = {
