@@ -30,7 +30,9 @@ USED = (
 
 def git(*arguments: str, given: bytes = b"") -> str:
     """What git says to a command that gets `given` as its input."""
-    done = subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE, input=given)
+    done = subprocess.run(["git", *arguments], check=False, stdout=subprocess.PIPE, input=given)
+    if done.returncode:
+        sys.exit(1)  # git has said why
     return done.stdout.decode().strip()
 
 
