@@ -17,9 +17,10 @@ PACKAGE = ROOT / "server" / "packlore"
 # Each may import those of the rows above it, and of another package only what its `__init__`
 # exports. What stands in one row does not know its neighbours.
 FLOORS = (
-    ("errors", "escape"),
+    ("errors",),
     ("locate", "pack"),
     ("find", "check"),
+    ("names",),
     ("library", "author"),
     ("render",),
     ("serve",),
@@ -29,6 +30,7 @@ FLOORS = (
 INSIDE = {
     "pack": (
         ("model", "markdown", "starter", "values"),
+        ("frontmatter",),
         ("parse",),
         ("categories",),
         ("assemble", "form", "scaffold"),
@@ -36,20 +38,20 @@ INSIDE = {
         ("build",),
     ),
     "find": (
-        ("terms", "spelling", "fields", "filter", "smells"),
-        ("query", "fulltext"),
+        ("terms", "fields", "filter", "shapes"),
+        ("query", "fulltext", "language", "spelling"),
         ("rank", "vocabulary"),
         ("index", "learn"),
     ),
     "check": (),
-    "serve": (("tools", "skills", "watch"), ("server",), ("http",), ("run",)),
+    "serve": (("pages", "stdio", "tools", "watch"), ("skills",), ("server",), ("http",), ("run",)),
     "cli": (
         ("arguments", "terminal"),
         ("authoring", "complete", "reading", "serving"),
         ("commands",),
     ),
 }
-WITH_MCP = {"serve.skills", "serve.server"}
+WITH_MCP = {"serve.skills", "serve.server", "serve.stdio", "serve.pages"}
 MOST_LINES = 250
 
 
@@ -147,7 +149,6 @@ def test_a_module_imports_only_those_below_it(name: str) -> None:
         ("cli.arguments", "from packlore.cli.commands import main"),
         ("cli.terminal", "from packlore.cli.reading import show"),
         ("cli.authoring", "from packlore.cli.reading import show"),
-        ("escape", "from packlore.pack import Pack"),
         ("pack.starter", "from packlore.pack.model import Pack"),
         ("pack.scaffold", "from packlore.pack.lint import lint"),
     ],
@@ -206,6 +207,18 @@ def test_only_the_protocol_modules_import_mcp() -> None:
         if any(each.split(".")[0] in ("mcp", "mcp_types") for each in imports(source))
     }
     assert using == WITH_MCP
+
+
+FIELD = re.compile(
+    r"fastapi|sqlalchemy|asyncpg|postgres|alembic|greenlet|taskgroup|aiohttp|httpx|redis|pgbouncer",
+    re.IGNORECASE,
+)
+
+
+def test_the_server_knows_no_field() -> None:
+    """What a pack is about stands in the pack: any other is served as well."""
+    said = {name: FIELD.findall(source) for name, source in modules().items()}
+    assert {name: found for name, found in said.items() if found} == {}
 
 
 def test_only_the_module_for_the_terminal_prints() -> None:

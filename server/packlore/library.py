@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.find import Entry, Filter, Hit, Index, vocabulary
+from packlore.names import Names
 from packlore.pack import KINDS, Category, Document, Impact, Kind, Pack, Rule, read
 
 MAX_LIMIT = 20
@@ -46,16 +47,13 @@ class Library:
         return Index(self._entries, known)
 
     @cached_property
-    def _known(self) -> dict[str, list[Entry]]:
-        """Every name of every item: id and path, with and without ending and pack."""
-        known: dict[str, list[Entry]] = {}
-        for entry in self._entries:
-            item = entry.item
-            names = dict.fromkeys((item.id, item.path, item.path.removesuffix(".md")))
-            for name in names:
-                for each in (name, f"{entry.pack}/{name}"):
-                    known.setdefault(each.lower(), []).append(entry)
-        return known
+    def _names(self) -> Names:
+        return Names(self.packs, self._entries)
+
+    @property
+    def roots(self) -> Mapping[str, str]:
+        """The URI of each pack's folder, by the pack's key."""
+        return self._names.roots
 
     @cached_property
     def _tags(self) -> set[str]:
@@ -72,7 +70,7 @@ class Library:
 
     def name(self, pack: str, item: Rule | Document) -> str:
         """What `get` finds the item by: its id, after its pack where there are several."""
-        return item.id if len(self.packs) == 1 else f"{pack}/{item.id}"
+        return self._names.of(pack, item)
 
     def search(
         self,
@@ -85,51 +83,39 @@ class Library:
         pack: str = "",
         limit: int = 5,
     ) -> tuple[Hit, ...]:
-        """The best hits, best first; none where nothing fits. `impact` is the lowest wanted."""
+        """The best hits, best first; none where nothing fits. The filters are those of `where`."""
         if not query.strip():
             raise BadArgumentError("query is empty: give words, an error message or code")
-        if tag and tag.lower() not in self._tags:
-            raise NotFoundError(_unknown("tag", tag, sorted(self._tags)))
         if not 1 <= limit <= MAX_LIMIT:
             raise BadArgumentError(f"limit is {limit}: give 1 to {MAX_LIMIT}")
-        where = Filter(
+        where = self.where(category=category, impact=impact, tag=tag, kind=kind, pack=pack)
+        return self.index.search(query, where, limit)
+
+    def where(
+        self, *, category: str = "", impact: str = "", tag: str = "", kind: str = "", pack: str = ""
+    ) -> Filter:
+        """What a hit must be; `impact` is the lowest wanted. PackError for what does not exist."""
+        if tag and tag.lower() not in self._tags:
+            raise NotFoundError(_unknown("tag", tag, sorted(self._tags)))
+        return Filter(
             category=self.category_id(category) if category else "",
             impact=_impact(impact) if impact else None,
             tag=tag,
             kind=_kind(kind) if kind else None,
             pack=self.pack_key(pack) if pack else "",
         )
-        return self.index.search(query, where, limit)
+
+    def admits(self, where: Filter) -> bool:
+        """Whether there is anything at all that passes the filter."""
+        return any(map(where.admits, self._entries))
 
     def nearest(self, query: str) -> Entry | None:
         """The rule that is nearest to a query which none fits; None where they share no word."""
         return self.index.nearest(query)
 
     def get(self, name: str) -> Entry:
-        """The rule or document of an id or path. NotFoundError names the nearest known ones."""
-        wanted = name.strip().strip("/").lower()
-        found = self._known.get(wanted) or self._known.get(wanted.removesuffix(".md"))
-        if not found:
-            shown = name if len(name) <= 80 else f"{name[:80]}…"
-            near = self._nearest(wanted[:80])
-            hint = (
-                f"nearest: {', '.join(near)}"
-                if near
-                else "list_rules (or `packlore list`) names what there is"
-            )
-            raise NotFoundError(f"no rule or file {shown!r}; {hint}")
-        exact = [each for each in found if name in (each.item.id, f"{each.pack}/{each.item.id}")]
-        found = exact or found  # names that differ in their case alone
-        if len({entry.item.path if len(found) == 1 else _text(entry.item) for entry in found}) > 1:
-            names = ", ".join(f"{entry.pack}/{entry.item.id}" for entry in found[:5])
-            raise NotFoundError(f"{name!r} is in several packs: ask for one of {names}")
-        return found[0]
-
-    def _nearest(self, wanted: str) -> list[str]:
-        """The ids that look most like `wanted`, each item once."""
-        near = get_close_matches(wanted, self._known, n=8, cutoff=0.5)
-        names = (self._known[each][0] for each in near)
-        return list(dict.fromkeys(self.name(each.pack, each.item) for each in names))[:3]
+        """The item of an id, a path or a URI. NotFoundError names the nearest known ones."""
+        return self._names.get(name)
 
     def category(self, name: str, pack: str = "") -> list[Entry]:
         """The rules of a category, highest impact first."""
@@ -193,10 +179,6 @@ def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:
             number += 1
         taken.add(key)
         yield key, pack
-
-
-def _text(item: Rule | Document) -> str:
-    return item.body if isinstance(item, Rule) else item.text
 
 
 def _by_impact(entry: Entry) -> tuple[int, str]:

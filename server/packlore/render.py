@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from packlore.find import Entry, Hit
+from packlore.find import EVERYTHING, Entry, Filter, Hit, english
 from packlore.library import Library
 from packlore.pack import Document, Rule, tokens
 
@@ -16,28 +16,48 @@ MAX_ANSWER = 20_000
 """Tokens of one answer; Claude Code takes at most 25,000 from a tool."""
 MAX_CATALOGUE = 3_000
 """Tokens of a list of rules; beyond it only categories are listed."""
+MAX_NAMED = 50
+"""Names of what was left out of an answer."""
+MAX_ROWS = 200
+"""Items of an answer that a program is told of."""
 _DROPPED = re.compile(r"^(?:incorrect|references?|related)\b", re.IGNORECASE)
 
 
-def hits(library: Library, query: str, found: Sequence[Hit]) -> str:
+def hits(library: Library, query: str, found: Sequence[Hit], where: Filter = EVERYTHING) -> str:
     """The best hit in brief, the others one line each with their cost."""
     if not found:
-        return nothing(library, query)
+        return nothing(library, query, where)
     best = found[0]
     lines = [_head(library, best), ""]
     item = best.item
     lines.append(brief(item) if isinstance(item, Rule) else excerpt(item))
     if len(found) > 1:
-        lines += ["Also:", *(line(library, Entry(hit.pack, hit.item)) for hit in found[1:])]
+        lines += ["Also:", *_rows(library, found[1:])]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def nothing(library: Library, query: str) -> str:
-    """What is said where nothing fits: which categories there are, and what is nearest."""
+def nothing(library: Library, query: str, where: Filter = EVERYTHING) -> str:
+    """What is said where nothing fits: what would without the filter, else which categories there
+    are and what is nearest."""
+    said = ["Nothing fits."]
+    if where != EVERYTHING:
+        reason = "fits in" if library.admits(where) else "is in"
+        said = [f"Nothing {reason} {where}."]
+        if others := library.search(query, limit=3):
+            rows = "\n".join(_rows(library, others))
+            return f"{said[0]} Without that filter:\n{rows}\n"
+        said.append("Without that filter nothing fits either.")
     names = ", ".join(library.categories)
-    near = library.nearest(query)
-    nearest = f" Nearest: {library.name(near.pack, near.item)} ({near.item.title})." if near else ""
-    return f"Nothing fits. The rules here are about: {names or 'nothing yet'}.{nearest}\n"
+    said.append(f"The rules here are about: {names or 'nothing yet'}.")
+    if near := library.nearest(query):
+        said.append(f"Nearest: {library.name(near.pack, near.item)} ({near.item.title}).")
+    if not english(query):
+        said.append("The rules are in English: ask in English.")
+    return " ".join(said) + "\n"
+
+
+def _rows(library: Library, found: Iterable[Hit]) -> list[str]:
+    return [line(library, Entry(hit.pack, hit.item)) for hit in found]
 
 
 def line(library: Library, entry: Entry) -> str:
@@ -71,21 +91,27 @@ def brief(rule: Rule) -> str:
     """What is wrong and what is right: the rule without its Incorrect block and its links."""
     rows = rule.body.split("\n")
     first = rule.body_line
-    dropped: set[int] = set()
-    starts = [section.line for section in rule.sections] + [first + len(rows)]
+    kept: list[str] = []
+    at = first
+    for start, end in sorted(_dropped(rule, first + len(rows))):
+        kept += rows[at - first : max(start, at) - first]
+        at = max(at, end)
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join([*kept, *rows[at - first :]]))
+    return cut(text.strip("\n") + "\n", MAX_BRIEF)
+
+
+def _dropped(rule: Rule, end: int) -> Iterator[tuple[int, int]]:
+    """The lines that `brief` leaves out, from the first of each part to the one after its last."""
+    starts = [section.line for section in rule.sections] + [end]
     for number, section in enumerate(rule.sections):
         if _DROPPED.match(section.title):
-            dropped |= set(range(section.line, starts[number + 1]))
+            yield section.line, starts[number + 1]
+    after = 0
     for example in rule.examples:
+        until = example.fence.line + example.fence.code.count("\n") + 1
         if not example.correct:
-            end = example.fence.line + example.fence.code.count("\n") + 1
-            start = example.fence.line - 1
-            while start > first and example.label not in rows[start - first]:
-                start -= 1
-            dropped |= set(range(start, end))
-    kept = [row for number, row in enumerate(rows, start=first) if number not in dropped]
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n") + "\n"
-    return cut(text, MAX_BRIEF)
+            yield max(example.line, after), until
+        after = until
 
 
 def excerpt(document: Document) -> str:
@@ -94,12 +120,17 @@ def excerpt(document: Document) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """`text` up to `limit` tokens, cut between paragraphs where it can be and marked as cut."""
+    """`text` up to `limit` tokens, cut between paragraphs where it can be, else between lines, and
+    marked as cut."""
     if tokens(text) <= limit:
         return text
     kept = text.encode()[: limit * 4].decode("utf-8", "ignore")
-    end = kept.rfind("\n\n")
-    kept = (kept[:end] if end > 0 else kept).rstrip()
+    least = len(kept) // 2  # a paragraph of 300 lines is not left out for its length
+    for mark in ("\n\n", "\n"):
+        if (end := kept.rfind(mark)) > least:
+            kept = kept[:end]
+            break
+    kept = kept.rstrip()
     closing = "\n```" if len(re.findall(r"^```", kept, re.MULTILINE)) % 2 else ""
     return f"{kept}{closing}\n\n(cut here: {tokens(text) - tokens(kept)} tokens more)\n"
 
@@ -121,12 +152,15 @@ def catalogue(library: Library, *, category: str = "", pack: str = "") -> str:
 
 def _pack(library: Library, key: str, wanted: str, *, detailed: bool) -> str:
     pack = library.packs[key]
-    categories = [each for each in pack.categories if wanted in ("", each.id)]
-    if wanted and not any(rule.category == wanted for rule in pack.rules):
+    rules: dict[str, list[Entry]] = {}
+    for rule in pack.rules:
+        if wanted in ("", rule.category):
+            rules.setdefault(rule.category, []).append(Entry(key, rule))
+    if wanted and not rules:
         return ""
     rows = [f"# {key} {pack.version}".rstrip(), ""]
-    for category in categories:
-        entries = [Entry(key, rule) for rule in pack.rules if rule.category == category.id]
+    for category in pack.categories:
+        entries = rules.get(category.id)
         if not entries:
             continue
         impact = f", {category.impact.label}" if category.impact else ""
@@ -159,8 +193,10 @@ def _up_to(library: Library, entries: Sequence[Entry], text: Callable[[Entry], s
     for number, entry in enumerate(entries):
         part = text(entry)
         if parts and spent + tokens(part) > MAX_ANSWER:
-            rest = [library.name(each.pack, each.item) for each in entries[number:]]
-            parts.append(f"Left out, {len(rest)} more: {', '.join(rest)}\n")
+            rest = entries[number:]
+            names = [library.name(each.pack, each.item) for each in rest[:MAX_NAMED]]
+            more = ", …" if len(rest) > MAX_NAMED else ""
+            parts.append(f"Left out, {len(rest)} more: {', '.join(names)}{more}\n")
             break
         parts.append(cut(part, MAX_ANSWER))
         spent += tokens(part)
@@ -175,8 +211,8 @@ def hit_rows(library: Library, found: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def item_rows(library: Library, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Rules and documents for a program."""
-    return [_row(library, entry) for entry in entries]
+    """Rules and documents for a program, MAX_ROWS at most."""
+    return [_row(library, entry) for entry in entries[:MAX_ROWS]]
 
 
 def _row(library: Library, entry: Entry) -> dict[str, Any]:

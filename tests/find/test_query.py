@@ -41,7 +41,7 @@ def test_code_is_code_in_every_form(form: str) -> None:
     code = "@app.get('/x')\nasync def x() -> None:\n    time.sleep(3)\n    await save()\n"
     found = read_query(FORMS[form](code))
     assert found.code
-    assert "block" in found.weights, "what its shape says"
+    assert "async def>sleep" in found.shapes
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "with its lines"])
@@ -95,16 +95,18 @@ def test_the_time_for_a_query_grows_no_faster_than_its_length(part: str) -> None
         text = (part * length)[:length]
         spent = []
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.thread_time()
             read_query(text)
-            spent.append(time.perf_counter() - start)
+            spent.append(time.thread_time() - start)
         return min(spent)
 
     assert best(MAX_QUERY) < 30 * best(MAX_QUERY // 8), "8 times would be linear, 64 quadratic"
 
 
 def test_of_a_large_query_both_ends_are_read_and_the_heaviest_terms_kept() -> None:
-    text = "greenlet_spawn " + "word%d " * 200_000 % tuple(range(200_000)) + " MissingGreenlet"
+    text = (
+        "greenlet_spawn " + "word%d " * 200_000 % tuple(range(200_000)) + " orm.MissingGreenlet: x"
+    )
     found = read_query(text).weights
     assert len(found) == MAX_TERMS
     assert {"greenlet_spawn", "missinggreenlet"} <= set(found)

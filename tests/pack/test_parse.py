@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packlore.pack.parse import MAX_FRONTMATTER, parse
+from packlore.pack.frontmatter import MAX_FRONTMATTER
+from packlore.pack.parse import parse
 from tests.packs import FOREIGN_RULE, rule
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS
+from mcp_types import INVALID_PARAMS, JSONRPCNotification, JSONRPCRequest
 
 from packlore.library import Library
 from packlore.pack.model import tokens
-from packlore.serve.server import DATA_KEY, PackServer
+from packlore.serve.server import DATA_KEY, PAGE, PackServer
+from packlore.serve.stdio import Pending
 from tests.packs import own, rule, write
 from tests.proofs.harness import ROOT
 
@@ -204,3 +206,84 @@ async def test_control_c_ends_a_server_over_stdio() -> None:
         assert await process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert await process.wait() == -signal.SIGINT
+
+
+HANDSHAKE = [
+    {
+        "jsonrpc": "2.0",
+        "id": 0,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    },
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+]
+
+
+def piped(*messages: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """What a server answers to messages that are all there before it reads, and then end."""
+    sent = "".join(f"{json.dumps(each)}\n" for each in (*HANDSHAKE, *messages))
+    return subprocess.run(
+        [sys.executable, "-m", "packlore", "serve", "--pack", str(ROOT)],
+        input=sent,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def call(number: int, query: str = "pool timeout") -> dict[str, Any]:
+    params = {"name": "find_rules", "arguments": {"query": query}}
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+
+def test_what_was_asked_before_the_end_of_the_input_is_answered() -> None:
+    done = piped(*(call(number) for number in range(1, 11)))
+    assert sorted(json.loads(line)["id"] for line in done.stdout.splitlines()) == list(range(11))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_request_that_is_given_up_does_not_hold_the_end() -> None:
+    pending = Pending()
+    pending.asked(JSONRPCRequest(jsonrpc="2.0", id=1, method="tools/call"))
+    pending.asked(JSONRPCRequest(jsonrpc="2.0", id=2, method="subscriptions/listen"))
+    pending.asked(
+        JSONRPCNotification(
+            jsonrpc="2.0", method="notifications/cancelled", params={"requestId": 1}
+        )
+    )
+    asyncio.run(asyncio.wait_for(pending.wait(), 10))
+
+
+async def test_a_long_list_of_resources_comes_in_pages(tmp_path: Path) -> None:
+    files = {f"references__{number:03}.md": f"# {number}\n" for number in range(2 * PAGE)}
+    async with Client(PackServer(Library.open([own(tmp_path, **files)]))) as client:
+        page = await client.list_resources()
+        names = [each.name for each in page.resources]
+        assert len(names) == PAGE
+        while page.next_cursor:
+            page = await client.list_resources(cursor=page.next_cursor)
+            assert len(page.resources) <= PAGE
+            names += [each.name for each in page.resources]
+        assert len(names) == len(set(names)) == 2 * PAGE + 3
+        with pytest.raises(MCPError, match="bad cursor"):
+            await client.list_resources(cursor="bm9wZQ==")
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_change_is_declared_only_where_something_changes(watched: bool) -> None:
+    for mode in ("auto", "legacy"):
+        async with Client(PackServer(LIBRARY, watched=watched), mode=mode) as client:
+            declared = client.server_capabilities
+            assert declared.resources
+            assert declared.tools
+            assert declared.prompts
+            modern = mode == "auto"
+            assert bool(declared.resources.list_changed) is (watched and modern)
+            # The SDK has one switch for all three.
+            assert bool(declared.tools.list_changed) is (watched and modern)
+            assert bool(declared.prompts.list_changed) is (watched and modern)

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     command = add(
         "search",
         "find rules by an error message, code, a task or words",
-        'packlore search "greenlet_spawn has not been called"',
+        'packlore search "TimeoutError: the pool is exhausted"',
     )
     command.add_argument("query", nargs="*", help="what you have; - reads it from standard input")
     command.add_argument("--category", default="", help="only rules of this category")

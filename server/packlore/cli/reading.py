@@ -36,9 +36,10 @@ def search(arguments: argparse.Namespace) -> int:
     if arguments.json:
         terminal.data({"query": query, "hits": _hits(library, query, arguments)})
         return 0
-    terminal.markdown(
-        render.hits(library, query, _found(library, query, arguments)), arguments.color
-    )
+    filters = _filters(arguments)
+    hits = library.search(query, limit=arguments.limit, **filters)
+    text = render.hits(library, query, hits, library.where(**filters))
+    terminal.markdown(text, arguments.color)
     return 0
 
 
@@ -118,18 +119,14 @@ def _library(arguments: argparse.Namespace) -> Library:
     return Library.open(locate(arguments.pack))
 
 
-def _found(library: Library, query: str, arguments: argparse.Namespace) -> Any:
-    return library.search(
-        query,
-        category=arguments.category,
-        impact=arguments.min_impact,
-        tag=arguments.tag,
-        kind=arguments.kind,
-        limit=arguments.limit,
-    )
+def _filters(arguments: argparse.Namespace) -> dict[str, str]:
+    given = arguments
+    filters = {"category": given.category, "impact": given.min_impact}
+    return filters | {"tag": given.tag, "kind": given.kind}
 
 
 def _hits(library: Library, query: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from packlore import render
 
-    return render.hit_rows(library, _found(library, query, arguments))
+    found = library.search(query, limit=arguments.limit, **_filters(arguments))
+    return render.hit_rows(library, found)

@@ -10,12 +10,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from packlore.escape import line, visible
+from packlore.pack import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 _HEADER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
+
+
+def line(text: str) -> str:
+    """Visible text on one line: a line end may be part of a file's name."""
+    return visible(text).replace("\n", "\\n")
 
 
 def plain(text: str) -> None:
@@ -36,7 +41,9 @@ def tell(text: str) -> None:
 def data(value: object) -> None:
     """JSON for a program; what is no visible character is escaped where a person reads it."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    print(visible(text) if sys.stdout.isatty() else text)
+    if sys.stdout.isatty() and visible(text) != text:
+        text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+    print(text)
 
 
 def is_laid_out(color: str) -> bool:

@@ -4,7 +4,8 @@ Comes in: the rules and documents of packs, and what somebody asks. Goes out: hi
 scores, none where nothing fits. Never: a look at the disk, or a word on what rules are about.
 """
 
-from packlore.find.filter import Entry, Filter, Hit
+from packlore.find.filter import EVERYTHING, Entry, Filter, Hit
 from packlore.find.index import Index
+from packlore.find.language import english
 
-__all__ = ["Entry", "Filter", "Hit", "Index", "learn", "vocabulary"]
+__all__ = ["EVERYTHING", "Entry", "Filter", "Hit", "Index", "english", "learn", "vocabulary"]

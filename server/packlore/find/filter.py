@@ -30,6 +30,17 @@ class Filter:
     kind: Kind | None = None
     pack: str = ""
 
+    def __str__(self) -> str:
+        """The fields that are set, as one would say them: `category pooling, kind asset`."""
+        told = {
+            "category": self.category,
+            "impact": f"{self.impact.label} or higher" if self.impact else "",
+            "tag": self.tag,
+            "kind": self.kind,
+            "pack": self.pack,
+        }
+        return ", ".join(f"{name} {value}" for name, value in told.items() if value)
+
     def admits(self, entry: Entry) -> bool:
         """Whether the entry passes every field that is set."""
         item = entry.item

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,18 @@ def count(rules: Iterable[Rule], asked: Collection[Asked]) -> Vocabulary:
         spoken[rule.id] = Counter()
         for text in (rule.title, *rule.aliases, *rule.symptoms):
             spoken[rule.id].update(set(terms(text)))
-    outside: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    words = defaultdict(Counter[str], spoken)
+    shown: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in asked:
-        words = read_query(each.query).weights
-        if not each.rules:
-            outside[each.topic].update(words.keys())
-        elif each.rules[0] in spoken:
-            spoken[each.rules[0]].update(words.keys())
-    counts = [*spoken.values(), *(outside[topic] for topic in sorted(outside))]
-    return Vocabulary(tuple(spoken), tuple(sorted(outside)), dict(_telling(counts)))
+        query = read_query(each.query)
+        place = each.rules[0] if each.rules else f"outside {each.topic}"
+        words[place].update(query.weights.keys())
+        shown[place].update(query.shapes.keys())
+    topics = sorted({each.topic for each in asked if not each.rules})
+    places = (*spoken, *(f"outside {topic}" for topic in topics))
+    # Apart, for code has many shapes: among them each word would seem to be rare.
+    told = chain(*(_telling([each[place] for place in places]) for each in (words, shown)))
+    return Vocabulary(tuple(spoken), tuple(topics), dict(sorted(told)))
 
 
 def _telling(counts: list[Counter[str]]) -> Iterator[tuple[str, tuple[int, ...]]]:

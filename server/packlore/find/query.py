@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from packlore.find.smells import smells
+from packlore.find.shapes import shapes
 from packlore.find.terms import is_han, terms
 
 MAX_QUERY = 16 * 1024
@@ -14,6 +14,8 @@ MAX_QUERY = 16 * 1024
 MAX_TERMS = 48
 """Distinct terms of a query; of a longer one the heaviest are kept."""
 
+SHAPE = 0.35
+"""What a shape of code counts: there are many, and most say nothing."""
 HAN = 0.4
 """What a pair of Chinese characters counts: a word is two or three of them."""
 
@@ -29,7 +31,7 @@ _NOISE = (
     re.compile(r"Traceback \(most recent call last\):"),
 )
 _MESSAGE = re.compile(
-    r"(?:(?<![\w.])[\w.]*(?:Error|Exception|ExceptionGroup|Warning|Greenlet|Interrupt)\b|\bERROR|"
+    r"(?:(?<![\w.])[\w.]*(?:Error|Exception|ExceptionGroup|Warning|Interrupt)\b|(?<![\w.])(?:\w+\.)+[A-Z]\w+(?=:)|\bERROR|"
     r"\bFATAL|\bWARNING)[^\n]*"
 )
 _CODE = re.compile(
@@ -45,16 +47,20 @@ _LINE_START = re.compile(
     r"(?<!async)\s(?=async (?:def|with|for) |def |class |await |with |for \w+ in |try:|except\b|finally:|"
     r"raise\b|return\b|yield\b|while |import |from [\w.]+ import |@\w|# )"
 )
+_INDENT = re.compile(r":[ \t]{2,}|:[ \t](?=[\w.]{1,40}\()")
+"""Where a line that opens a block ended: before more than one space, or before a call."""
 _COMMENT = re.compile(r"#\s*(.+)$|\"\"\"(.+?)\"\"\"", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`weights` are the terms and how much each says."""
+    """`weights` are the terms and how much each says, `shapes` the same for those of code, which
+    only a vocabulary knows."""
 
     weights: dict[str, float]
     code: bool
     message: bool
+    shapes: dict[str, float] = field(default_factory=dict)
 
 
 def read_query(raw: str) -> Query:
@@ -74,7 +80,8 @@ def read_query(raw: str) -> Query:
     if len(weights) > MAX_TERMS:
         kept = sorted(weights, key=weights.__getitem__, reverse=True)[:MAX_TERMS]
         weights = {term: weights[term] for term in kept}
-    return Query(weights, code, bool(messages))
+    shaped = dict.fromkeys(shapes(text), SHAPE) if code else {}
+    return Query(weights, code, bool(messages), shaped)
 
 
 def _unfolded(text: str) -> str:
@@ -85,7 +92,7 @@ def _unfolded(text: str) -> str:
     if "\\n" in text:
         return text.replace("\\n", "\n").replace('\\"', '"')
     if len(_FLAT_CODE.findall(text)) > 1:
-        return _LINE_START.sub("\n", text)
+        return _LINE_START.sub("\n", _INDENT.sub(":\n", text))
     return text
 
 
@@ -93,8 +100,6 @@ def _weighed(text: str, *, code: bool, messages: list[str]) -> Iterator[tuple[st
     if code:
         for match in _COMMENT.finditer(text):  # people say in comments what they ask
             yield from ((term, 1.0) for term in terms(match[1] or match[2]))
-        for said in smells(text):
-            yield from ((term, 1.0) for term in terms(said))
         yield from ((term, 0.7) for term in terms(_COMMENT.sub(" ", text)))
     elif messages:
         for said in (*messages, *_NOTE.findall(text)):  # the note of the one who pastes it

@@ -29,6 +29,8 @@ CUT_FRESH = 0.2
 """The same for those rules of a pack with a vocabulary for which too little was asked."""
 CUT_FILTERED = 0.05
 """The same where a filter narrows what is wanted: who names a category means something in it."""
+SUREST = 50.0
+"""The natural logarithm of the largest power."""
 DOCUMENT = 0.25
 """What a document's score is worth beside a rule's: rules are shorter and proven."""
 
@@ -71,7 +73,8 @@ PLAIN = Weights(Evidence(5.75, 6.75, 2.64, 0.00, 0.00), -4.41)
 def power(found: Evidence, weights: Weights) -> float:
     """How much likelier it is that the item answers the query than that nothing does."""
     pairs = zip(weights.evidence, found, strict=True)
-    return math.exp(weights.bias + sum(weight * value for weight, value in pairs))
+    total = weights.bias + sum(weight * value for weight, value in pairs)
+    return math.exp(min(total, SUREST))  # a vocabulary that somebody made up may say anything
 
 
 def odds(probability: float) -> float:

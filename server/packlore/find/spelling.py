@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from packlore.find.terms import MAX_WORD
+
 SHORTEST = 4
 """Letters; among shorter words one edit leads anywhere."""
 
@@ -32,7 +34,7 @@ class Spelling:
 
 
 def _is_word(word: str) -> bool:
-    return len(word) >= SHORTEST and word.isascii() and word.isalpha()
+    return SHORTEST <= len(word) <= MAX_WORD and word.isascii() and word.isalpha()
 
 
 def _deletes(word: str) -> Iterator[str]:

@@ -40,14 +40,12 @@ _ENDINGS = tuple(
 
 def terms(text: str) -> list[str]:
     """The terms of `text` in its order, repeated as they are in it, without stop words."""
-    return [form for word in _WORD.findall(text) for form in forms(word)]
+    return [form for word in _WORD.findall(text) if len(word) <= MAX_WORD for form in forms(word)]
 
 
 @lru_cache(maxsize=65536)
 def forms(word: str) -> tuple[str, ...]:
     """The terms of one word: none for a stop word, several for an identifier of parts."""
-    if len(word) > MAX_WORD:
-        return ()
     if word.isascii() and word.isalpha() and word[1:].islower():  # most words are plain ones
         lower = word.lower()
         return () if lower in STOP_WORDS else (stem(lower),)

@@ -52,10 +52,11 @@ def said(vocabulary: Vocabulary, query: Query) -> tuple[Mapping[str, float], flo
     """How much the query sounds like one for each rule, and like one for the nearest topic that
     the pack does not cover."""
     sums = [0.0] * (len(vocabulary.rules) + len(vocabulary.outside))
-    for term, weight in query.weights.items():
+    weights = query.weights | query.shapes
+    for term, weight in weights.items():
         for place, tenths in _pairs(vocabulary, term):
             sums[place] += weight * tenths
-    scale = 1 / (10 * SCALE * math.sqrt(1 + sum(query.weights.values())))
+    scale = 1 / (10 * SCALE * math.sqrt(1 + sum(weights.values())))
     found = {
         rule: value * scale for rule, value in zip(vocabulary.rules, sums, strict=False) if value
     }

@@ -17,13 +17,15 @@ from packlore.pack.model import (
     Rule,
     tokens,
 )
-from packlore.pack.read import files, read
+from packlore.pack.read import SERVED_FOLDERS, files, read
+from packlore.pack.values import visible
 
 # Modules that only authors need are named, not imported: a search is a process of its own.
 __all__ = [
     "FENCE",
     "HEADING",
     "KINDS",
+    "SERVED_FOLDERS",
     "Category",
     "Document",
     "Impact",
@@ -38,4 +40,5 @@ __all__ = [
     "read",
     "scaffold",
     "tokens",
+    "visible",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from packlore.pack.categories import impact_in, of_sections, prefix, with_those_of
+from packlore.pack.categories import impact_in, named, of_sections, prefix, with_those_of
 from packlore.pack.model import (
     Category,
     Document,
@@ -20,6 +20,7 @@ from packlore.pack.model import (
     PackFile,
     Problem,
     Rule,
+    unreadable,
 )
 from packlore.pack.parse import Parsed, parse
 from packlore.pack.values import string, strings
@@ -44,7 +45,13 @@ def assemble(
     """The pack that `files` make; `problems` are those of reading them. Never raises."""
     found = list(problems)
     texts = {file.path: text for file in files if (text := _text(file, found)) is not None}
-    parsed = {path: parse(text, path) for path, text in texts.items() if path.endswith(".md")}
+    parsed: dict[str, Parsed] = {}
+    for path, text in texts.items():
+        if path.endswith(".md"):
+            try:
+                parsed[path] = parse(text, path)
+            except Exception as error:  # noqa: BLE001 one bad file never takes the rest down
+                found.append(unreadable(path, error))
     for each in parsed.values():
         found += each.problems
     categories = of_sections(parsed)
@@ -52,13 +59,16 @@ def assemble(
     documents: list[Document] = []
     for file in files:
         read = parsed.get(file.path)
-        if read is not None and _is_rule(file.path, read):
-            if read.body.strip() or read.frontmatter:
-                rules.append(_rule(file.path, read, categories, found))
-            elif not read.problems:
-                found.append(Problem(file.path, 1, "empty", "left out: the file is empty"))
-        elif not _is_beside(file.path, texts):
-            documents.append(_document(file.path, read, texts.get(file.path, "")))
+        try:
+            if read is not None and _is_rule(file.path, read):
+                if read.body.strip() or read.frontmatter:
+                    rules.append(_rule(file.path, read, categories, found))
+                elif not read.problems:
+                    found.append(Problem(file.path, 1, "empty", "left out: the file is empty"))
+            elif not _is_beside(file.path, texts):
+                documents.append(_document(file.path, read, texts.get(file.path, "")))
+        except Exception as error:  # noqa: BLE001 one bad file never takes the rest down
+            found.append(unreadable(file.path, error))
     rules = list(_with_unique_ids(rules, found))
     skill = parsed.get("SKILL.md")
     frontmatter = skill.frontmatter if skill else {}
@@ -131,7 +141,7 @@ def _rule(
     title = string(fields.get("title")) or _heading(parsed) or stem.replace("-", " ")
     category = string(fields.get("category")) or prefix(stem, categories)
     if fields and categories and category not in categories:
-        odd("category-unknown", f"category {category!r} is not one of {', '.join(categories)}")
+        odd("category-unknown", f"category {category!r} is not one of {named(categories)}")
     impact = impact_in(string(fields.get("impact")))
     if impact is None:
         known = categories.get(category)
@@ -182,7 +192,7 @@ def _document(path: str, parsed: Parsed | None, text: str) -> Document:
 
 
 def _heading(parsed: Parsed) -> str:
-    return next((each.title for each in parsed.sections if each.title), "")
+    return next((string(each.title) for each in parsed.sections if each.title), "")
 
 
 def _first_line(parsed: Parsed) -> int:

@@ -8,8 +8,13 @@ from collections.abc import Iterable, Mapping
 from packlore.pack.markdown import HEADING
 from packlore.pack.model import Category, Impact, Rule
 from packlore.pack.parse import Parsed
+from packlore.pack.values import string
 
-SECTION = re.compile(
+MAX_HEADING = 200
+"""Characters of a heading that names a category."""
+MAX_NAMED = 20
+"""Categories that a message names."""
+_SECTION = re.compile(
     r"^(?:\d+\.\s*)?(?P<title>.+?)\s*\((?P<id>[a-z0-9][a-z0-9_-]*)(?P<inside>[^)]*)\)(?P<rest>.*)$"
 )
 """A heading of _sections.md, such as `1. Asyncio (asyncio)`."""
@@ -17,14 +22,20 @@ _IMPACT = re.compile(r"\b(CRITICAL|(?:LOW|MEDIUM)[- _](?:MEDIUM|HIGH)|HIGH|MEDIU
 _FIELD = re.compile(r"^\*\*(?P<name>\w+):?\*\*:?\s*(?P<value>.*)$", re.MULTILINE)
 
 
+def section(heading: str) -> re.Match[str] | None:
+    """The title, id and impact that a heading of _sections.md names; None where it names none."""
+    heading = heading.strip()
+    return None if len(heading) > MAX_HEADING else _SECTION.match(heading)
+
+
 def of_sections(parsed: Mapping[str, Parsed]) -> dict[str, Category]:
-    """The categories of _sections.md: its headings of the form of SECTION."""
+    """The categories of _sections.md: its headings that `section` reads."""
     found: dict[str, Category] = {}
     for path in ("rules/_sections.md", "references/_sections.md"):
         # By lines, not by blocks: this file is read at every start, and holds no code.
         _, *parts = HEADING.split(parsed[path].body) if path in parsed else [""]
         for title, prose in zip(parts[::2], parts[1::2], strict=True):
-            match = SECTION.match(title.strip())
+            match = section(title)
             if not match or match["id"] in found:
                 continue
             fields = {each["name"].lower(): each["value"] for each in _FIELD.finditer(prose)}
@@ -32,9 +43,9 @@ def of_sections(parsed: Mapping[str, Parsed]) -> dict[str, Category]:
             paragraph = prose.strip().split("\n\n")[0].split("\n- ")[0]
             found[match["id"]] = Category(
                 id=match["id"],
-                title=match["title"],
+                title=string(match["title"]),
                 impact=impact_in(stated.upper()),
-                description=fields.get("description") or " ".join(paragraph.split()),
+                description=string(fields.get("description") or paragraph),
             )
     return found
 
@@ -51,8 +62,17 @@ def with_those_of(known: Mapping[str, Category], rules: Iterable[Rule]) -> tuple
 
 def prefix(stem: str, categories: Mapping[str, Category]) -> str:
     """The longest category that begins the file's name; else the name up to its first hyphen."""
-    fitting = [each for each in categories if stem == each or stem.startswith(f"{each}-")]
-    return max(fitting, key=len) if fitting else stem.split("-", maxsplit=1)[0]
+    begun = stem
+    while begun and begun not in categories:
+        begun = begun.rpartition("-")[0]
+    return begun or stem.split("-", maxsplit=1)[0]
+
+
+def named(categories: Iterable[str]) -> str:
+    """The ids of categories, of many the first, for a message."""
+    ids = list(categories)
+    more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
+    return ", ".join(ids[:MAX_NAMED]) + more
 
 
 def impact_in(text: str) -> Impact | None:

@@ -24,7 +24,8 @@ FIELDS: Mapping[str, tuple[type, str]] = {
 }
 HEADINGS = ("Incorrect", "Correct", "Exceptions", "References")
 
-LINK = re.compile(r"\[[^\]]*\]\(\s*<?(?P<target>[^)\s>]+)>?[^)]*\)")
+# Bounded and without a way back: a line of brackets would take quadratic time.
+LINK = re.compile(r"\[[^\[\]]{0,1000}+\]\(\s{0,9}+<?(?P<target>[^)\s>]{1,1000}+)>?[^)]{0,300}+\)")
 _RANGE = re.compile(
     r"^(?:[<>]=?|==|!=|~=)\s*\d+(?:\.\d+)*(?:\s*,\s*(?:[<>]=?|==|!=|~=)\s*\d+(?:\.\d+)*)*$"
 )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import unquote
 
-from packlore.pack.categories import SECTION
+from packlore.pack.categories import section
 from packlore.pack.form import LINK, body, fields, names, ranges
 from packlore.pack.markdown import FENCE
 from packlore.pack.model import Pack, Problem, tokens
@@ -55,10 +55,10 @@ def files(pack: Pack) -> Iterator[Problem]:
                 message = "a detector goes by the name of its rule, and there is no such rule"
                 yield Problem(file.path, 1, "detector-rule", message)
         if file.path == "rules/_sections.md":
-            for section in parse(file.data.decode("utf-8", "replace"), file.path).sections:
-                if section.level > 1 and not SECTION.match(section.title):
+            for each in parse(file.data.decode("utf-8", "replace"), file.path).sections:
+                if each.level > 1 and not section(each.title):
                     message = "no category: its heading is `## Title (id)`, id in lower case"
-                    yield Problem(file.path, section.line, "section", message)
+                    yield Problem(file.path, each.line, "section", message)
 
 
 def related(pack: Pack) -> Iterator[Problem]:

@@ -67,6 +67,12 @@ class Problem:
         return f"{self.path}:{self.line}: {self.level}: {self.code} {self.message}"
 
 
+def unreadable(path: str, error: Exception) -> Problem:
+    """What is said of a file on which our own code stumbled."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return Problem(path, 1, "unreadable", f"left out: {reason}")
+
+
 @dataclass(frozen=True, slots=True)
 class PackFile:
     """One served file: `path` relative to the pack with `/`, and the bytes read."""
@@ -87,10 +93,12 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A fence that is labelled as wrong or right; `label` is the text of that label."""
+    """A fence that is labelled as wrong or right; `label` is the text of that label, and `line`
+    the one where it stands."""
 
     correct: bool
     label: str
+    line: int
     fence: Fence
 
 

@@ -15,7 +15,8 @@ SERVED_FOLDERS = ("rules", "references", "examples", "checklists", "assets")
 MAX_FILE = 1024 * 1024
 """Bytes; a file beyond it is left out. Agents read text of some kilobytes."""
 MAX_DEPTH = 8
-"""Folders between the folder that is given and a SKILL.md below it."""
+"""Folders between the folder that is given and a SKILL.md below it, and between rules/ and a
+rule."""
 
 _SKIPPED = {"node_modules", "__pycache__", "__pypackages__", "site-packages", "venv"}
 _TYPES = {
@@ -51,7 +52,7 @@ def read(root: Path) -> tuple[Pack, ...]:
 def files(root: Path) -> Iterator[Path]:
     """Every file that `read` would look at."""
     for folder in _folders(root):
-        yield from _walk(folder, lambda _: None)
+        yield from _walk(folder, lambda _path, _reason: None)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -90,12 +91,11 @@ def _read_pack(folder: Path, root: Path) -> Pack:
     problems: list[Problem] = []
     inside = folder.resolve()
 
-    def unreadable(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            name = Path(error.filename).relative_to(folder).as_posix()
-            problems.append(Problem(_shown(name), 1, "unreadable", f"left out: {error.strerror}"))
+    def refuse(path: Path, reason: str) -> None:
+        name = path.relative_to(folder).as_posix()
+        problems.append(Problem(_shown(name), 1, "unreadable", f"left out: {reason}"))
 
-    for path in _walk(folder, unreadable):
+    for path in _walk(folder, refuse):
         name = path.relative_to(folder).as_posix()
         read = _read_file(path, name, inside)
         if isinstance(read, Problem):
@@ -111,23 +111,42 @@ def _read_pack(folder: Path, root: Path) -> Pack:
     )
 
 
-def _walk(folder: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path]:
-    """The served files in a stable order, links to folders among them (to be refused)."""
+def _walk(folder: Path, refuse: Callable[[Path, str], None]) -> Iterator[Path]:
+    """The served files in a stable order, links to folders among them (to be refused). `refuse`
+    is told of the folders that are not looked into."""
     if os.path.lexists(folder / "SKILL.md"):
         yield folder / "SKILL.md"
     for name in SERVED_FOLDERS:
         top = folder / name
         if top.is_symlink():
             yield top
+        elif top.is_dir():
+            yield from _below(top, refuse)
+
+
+def _below(top: Path, refuse: Callable[[Path, str], None]) -> Iterator[Path]:
+    """The same below one folder. Not by recursion: folders may lie deeper than Python can go."""
+    left = [(top, 0)]
+    while left:
+        folder, depth = left.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda each: each.name)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                refuse(folder, error.strerror or str(error))
             continue
-        for parent, directories, names in os.walk(top, onerror=unreadable):
-            directories[:] = sorted(
-                each for each in directories if each not in _SKIPPED and not each.startswith(".")
-            )
-            links = [each for each in directories if Path(parent, each).is_symlink()]
-            for each in sorted([*names, *links]):
-                if not each.startswith(".") and not each.endswith((".pyc", "~")):
-                    yield Path(parent, each)
+        folders = []
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _SKIPPED:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append((Path(entry), depth + 1))
+            elif not entry.name.endswith((".pyc", "~")):
+                yield Path(entry)
+        if folders and depth == MAX_DEPTH:
+            refuse(folder, f"over {MAX_DEPTH} folders within each other")
+        else:
+            left += reversed(folders)
 
 
 def _read_file(path: Path, name: str, inside: Path) -> PackFile | Problem:
@@ -135,6 +154,8 @@ def _read_file(path: Path, name: str, inside: Path) -> PackFile | Problem:
         name.encode()
     except UnicodeEncodeError:
         return Problem(_shown(name), 1, "file-name", "left out: its name is not valid UTF-8")
+    if not name.isprintable():  # it would forge a line of a log or a list
+        return Problem(_shown(name), 1, "file-name", "left out: its name holds control characters")
     try:
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             return Problem(name, 1, "link-outside", "left out: a link that leaves the pack")
@@ -154,8 +175,9 @@ def _read_file(path: Path, name: str, inside: Path) -> PackFile | Problem:
 
 
 def _shown(name: str) -> str:
-    """A name as text, whatever bytes it has."""
-    return name.encode("utf-8", "replace").decode()
+    """A name as one line of text, whatever bytes it has."""
+    text = name.encode("utf-8", "replace").decode()
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _mime(suffix: str, data: bytes) -> str:

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import re
+
+MAX_TEXT = 2_000
+"""Characters of one line of text: of a title, a symptom, a description."""
+_ODD = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    r"\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""Characters that are not seen and do something: of terminals, of directions, tags. Not those that
+join letters, which some scripts and pictures need."""
+
+
+def visible(text: str) -> str:
+    """The text with what cannot be seen as escapes, but for tabs and line ends. What a stranger
+    wrote would else move the cursor, set a title, or turn the text around.
+
+    >>> visible("a\\x1b[2J\\u202eb")
+    'a\\\\x1b[2J\\\\u202eb'
+    """
+    return _ODD.sub(lambda found: ascii(found[0])[1:-1], text)
+
 
 def string(value: object) -> str:
-    """One line of text; empty for what is neither text nor number."""
-    return " ".join(str(value).split()) if isinstance(value, (str, int, float)) else ""
+    """One line of visible text; empty for what is neither text nor number."""
+    if not isinstance(value, (str, int, float)):
+        return ""
+    text = " ".join(str(value).split())
+    return visible(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…")
 
 
 def strings(value: object, separator: str | None = ",") -> tuple[str, ...]:

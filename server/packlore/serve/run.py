@@ -16,6 +16,7 @@ import anyio
 
 from packlore.errors import BadArgumentError
 from packlore.library import Library
+from packlore.serve import stdio
 from packlore.serve.http import LOOPBACK, guard
 from packlore.serve.server import PackServer
 from packlore.serve.watch import watching
@@ -55,7 +56,7 @@ def serve_stdio(options: Options) -> None:
 
     async def run() -> None:
         async with _watch(options, server, library):
-            await server.run_stdio_async()
+            await stdio.serve(server)
 
     anyio.run(run)
 

@@ -25,6 +25,8 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolResult,
     Completion,
+    ListResourcesResult,
+    PaginatedRequestParams,
     Resource,
     TextContent,
     ToolAnnotations,
@@ -34,9 +36,21 @@ from starlette.applications import Starlette
 
 from packlore.errors import PackError
 from packlore.library import Library
+from packlore.serve.pages import paged
 from packlore.serve.skills import SkillsExtension, resources
-from packlore.serve.tools import PROMPTS, TOOLS, Answer, Prompts, Tools, complete, instructions
+from packlore.serve.tools import (
+    PROMPTS,
+    TOOLS,
+    Answer,
+    Prompts,
+    Tools,
+    complete,
+    description,
+    instructions,
+)
 
+PAGE = 200
+"""Files of one page of resources/list: a pack of ours is one page."""
 DATA_KEY = "packlore/data"
 """Where a result's `_meta` carries what it says to a program.
 
@@ -67,7 +81,9 @@ class PackServer(MCPServer[Any]):
             extensions=[self._skills],
             log_level="WARNING",
             cache_hints=dict.fromkeys(get_args(CacheableMethod), hint),
-            subscriptions=self._bus,
+            # Without it the SDK declares no listChanged. With it, it declares one for tools and
+            # prompts as well: it has a single switch, and what changes here are resources.
+            subscriptions=self._bus if watched else False,
         )
         for name in PROMPTS:
             self.add_prompt(_prompt(getattr(self._prompts, name)))
@@ -98,6 +114,15 @@ class PackServer(MCPServer[Any]):
             json_response=not sessions,
             transport_security=security,
         )
+
+    async def _handle_list_resources(
+        self, _ctx: Any, params: PaginatedRequestParams | None
+    ) -> ListResourcesResult:
+        """In pages: the SDK's own lists all at once."""
+        rows, cursor = await self.list_resources(), params.cursor if params else None
+        uris = [each.uri for each in rows]
+        page, following = paged("resources/list", rows, uris, cursor, PAGE)
+        return ListResourcesResult(resources=list(page), next_cursor=following)
 
     async def list_resources(self) -> list[Resource]:
         """Every file of every pack."""
@@ -187,7 +212,7 @@ def _tool(name: str, tools: Tools, *, structured: bool) -> Tool:
     tool = _StrictTool.from_function(
         call,
         name=name,
-        description=inspect.getdoc(answer),
+        description=description(name, tools.library),
         annotations=ToolAnnotations(read_only_hint=True),
         structured_output=False,
     )

@@ -6,10 +6,8 @@ snapshot in the library.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -20,6 +18,7 @@ from mcp_types import INVALID_PARAMS, PaginatedRequestParams, RequestParams, Res
 
 from packlore.library import Library
 from packlore.pack import Pack, PackFile
+from packlore.serve.pages import paged
 
 IDENTIFIER = "io.modelcontextprotocol/skills"
 VERSIONS = frozenset({"2026-07-28"})
@@ -77,8 +76,9 @@ class SkillsExtension(Extension):
 
     async def list(self, _: _Context, params: PaginatedRequestParams) -> dict[str, Any]:
         """A page of all skills."""
-        page, following = _page("skills/list", list(self._entries.values()), params.cursor)
-        return {"resultType": "complete", "skills": page, **following, **self._cache}
+        rows = list(self._entries.values())
+        page, following = paged("skills/list", rows, list(self._entries), params.cursor, PAGE)
+        return {"resultType": "complete", "skills": page, **_next(following), **self._cache}
 
     async def get(self, _: _Context, params: UriParams) -> dict[str, Any]:
         """One skill by the URI of its SKILL.md."""
@@ -95,27 +95,15 @@ class SkillsExtension(Extension):
         children = self._directories.get(params.uri)
         if children is None:
             raise MCPError(code=INVALID_PARAMS, message=f"not a directory: {_shown(params.uri)}")
-        page, following = _page("resources/directory/read", children, params.cursor)
-        return {"resultType": "complete", "resources": page, **following}
+        uris = [each["uri"] for each in children]
+        method = "resources/directory/read"
+        page, following = paged(method, children, uris, params.cursor, PAGE)
+        return {"resultType": "complete", "resources": page, **_next(following)}
 
 
 def skill_roots(library: Library) -> Iterator[tuple[str, Pack]]:
-    """Each pack and the URI of its folder; the last segment is the skill's name."""
-    taken: set[str] = set()
-    for pack in library.packs.values():
-        parent = PurePosixPath(pack.folder).parent.parts if pack.folder else ()
-        name = pack.name if pack.name.strip(".") else "pack"  # `..` would lead elsewhere
-        path = _path(*parent, name)
-        number = 2
-        while path in taken:
-            path = _path(*parent, str(number), name)
-            number += 1
-        taken.add(path)
-        yield f"skill://{path}", pack
-
-
-def _path(*parts: str) -> str:
-    return "/".join(quote(part, safe="") for part in parts)
+    """Each pack after the URI of its folder."""
+    return ((library.roots[key], pack) for key, pack in library.packs.items())
 
 
 def resources(library: Library) -> dict[str, tuple[Resource, bytes]]:
@@ -181,23 +169,9 @@ def _directories(library: Library) -> Mapping[str, list[dict[str, Any]]]:
     return {uri: [rows[each] for each in sorted(rows)] for uri, rows in found.items()}
 
 
-def _page(
-    method: str, rows: Sequence[Mapping[str, Any]], cursor: str | None
-) -> tuple[Sequence[Mapping[str, Any]], dict[str, str]]:
-    """The rows at `cursor` and the field that names the next page, if there is one. A cursor is
-    good for the very list that it came from: where that has changed, a page would skip rows."""
-    whole = hashlib.sha256("\n".join((method, *(row["uri"] for row in rows))).encode())
-    pages = {_cursor(whole.digest(), start): start for start in range(PAGE, len(rows), PAGE)}
-    start = 0 if cursor is None else pages.get(cursor, -1)
-    if start < 0:
-        raise MCPError(code=INVALID_PARAMS, message="bad cursor: start again without one")
-    end = start + PAGE
-    following = {"nextCursor": _cursor(whole.digest(), end)} if end < len(rows) else {}
-    return rows[start:end], following
-
-
-def _cursor(whole: bytes, offset: int) -> str:
-    return base64.urlsafe_b64encode(b"%b:%d" % (whole[:12], offset)).decode()
+def _next(cursor: str | None) -> dict[str, str]:
+    """The field that names the next page; none on the last one."""
+    return {} if cursor is None else {"nextCursor": cursor}
 
 
 def _shown(uri: str) -> str:

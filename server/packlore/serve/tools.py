@@ -5,15 +5,18 @@ Every token of a name, a description or a schema here is paid by every session o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from packlore import render
-from packlore.errors import BadArgumentError
-from packlore.library import Library
+from packlore.errors import BadArgumentError, NotFoundError
+from packlore.find import Entry
+from packlore.library import MAX_LIMIT, Library
 
 MAX_IDS = 20
 """Items of one read."""
@@ -45,31 +48,46 @@ class Tools:
         limit: int = 5,
     ) -> Answer:
         """Find proven rules. The best comes in brief, others as one line with id and tokens."""
-        found = self.library.search(
-            query,
-            category=category,
-            impact=min_impact,
-            tag=tag,
-            kind=kind,
-            pack=pack,
-            limit=limit,
-        )
-        text = render.hits(self.library, query, found)
+        given = {
+            "category": category,
+            "impact": min_impact,
+            "tag": tag,
+            "kind": kind,
+            "pack": pack,
+        }
+        found = self.library.search(query, limit=limit, **given)
+        text = render.hits(self.library, query, found, self.library.where(**given))
         return Answer(text, {"hits": render.hit_rows(self.library, found)})
 
     def read_rules(
         self,
-        ids: Annotated[list[str], Field(description="Ids or paths of rules and documents")],
+        ids: Annotated[list[str], Field(description="Ids, paths or URIs of rules and documents")],
         brief: Annotated[bool, Field(description="Without the wrong example and links")] = False,
     ) -> Answer:
         """Read rules, references, examples, checklists or assets."""
         if not 1 <= len(ids) <= MAX_IDS:
             raise BadArgumentError(f"{len(ids)} ids: give 1 to {MAX_IDS}")
-        entries = [self.library.get(each) for each in dict.fromkeys(ids)]
+        entries, missing = self._read(ids)
         show = render.in_brief if brief else render.whole
-        return Answer(
-            show(self.library, entries), {"items": render.item_rows(self.library, entries)}
-        )
+        text = "\n".join([*missing, show(self.library, entries)])
+        data: dict[str, Any] = {"items": render.item_rows(self.library, entries)}
+        return Answer(text, data | ({"missing": missing} if missing else {}))
+
+    def _read(self, ids: Sequence[str]) -> tuple[list[Entry], list[str]]:
+        """What there is, each once, and a line for each id that there is not. NotFoundError where
+        there is none of them."""
+        entries: dict[tuple[str, str], Entry] = {}
+        missing: list[str] = []
+        for each in dict.fromkeys(ids):
+            try:
+                entry = self.library.get(each)
+            except NotFoundError as error:
+                missing.append(f"Missing: {error}")
+            else:
+                entries.setdefault((entry.pack, entry.item.path), entry)
+        if not entries:
+            raise NotFoundError("\n".join(missing))
+        return list(entries.values()), missing
 
     def load_category(
         self,
@@ -104,18 +122,8 @@ class Prompts:
         self.library = library
 
     def review_code(self, category: str, code: str = "") -> str:
-        """Review code against the checklist of a category."""
-        wanted = self.library.category_id(category)
-        checklists = [
-            entry
-            for entry in self.library.documents()
-            if entry.item.category == wanted and entry.kind == "checklist"
-        ]
-        basis = (
-            render.whole(self.library, checklists)
-            if checklists
-            else render.lines(self.library, self.library.category(wanted))
-        )
+        """Review code against the checklists of one or several categories."""
+        basis = "\n".join(map(self._basis, self._categories(category)))
         subject = f"this code:\n\n{code}\n" if code else "the code at hand."
         return (
             f"Review {subject}\nCheck each item below. Report only what the code breaks: the line, "
@@ -124,13 +132,45 @@ class Prompts:
         )
 
     def plan_work(self, category: str, task: str = "") -> str:
-        """Plan work with the rules of a category."""
-        entries = self.library.category(category)
+        """Plan work with the rules of one or several categories, those that fit the task first."""
+        entries = [each for name in self._categories(category) for each in self._ranked(name, task)]
         subject = f"this task: {task}\n" if task else "the task at hand."
         return (
             f"Plan {subject}\nName for each step the rule that it must obey, and read that rule "
             f"with read_rules before writing the code.\n\n{render.lines(self.library, entries)}"
         )
+
+    def _categories(self, names: str) -> list[str]:
+        """The ids of categories that are given with commas, or with spaces, between them."""
+        whole = [each.strip() for each in names.split(",") if each.strip()] or [names]
+        try:
+            return list(dict.fromkeys(map(self.library.category_id, whole)))
+        except NotFoundError:
+            parts = [each for name in whole for each in name.split()]
+            if len(parts) <= len(whole):
+                raise
+            return list(dict.fromkeys(map(self.library.category_id, parts)))
+
+    def _basis(self, category: str) -> str:
+        """The checklists of a category; where it has none, its rules in one line each."""
+        checklists = [
+            entry
+            for entry in self.library.documents()
+            if entry.item.category == category and entry.kind == "checklist"
+        ]
+        if checklists:
+            return render.whole(self.library, checklists)
+        return render.lines(self.library, self.library.category(category))
+
+    def _ranked(self, category: str, task: str) -> list[Entry]:
+        """All rules of a category: those that fit the task, best first, then the others by
+        impact."""
+        rules = self.library.category(category)
+        if not task.strip():
+            return rules
+        found = self.library.search(task, category=category, kind="rule", limit=MAX_LIMIT)
+        first = {(hit.pack, hit.item.id): number for number, hit in enumerate(found)}
+        return sorted(rules, key=lambda each: first.get((each.pack, each.item.id), len(first)))
 
 
 PROMPTS: Mapping[str, Callable[..., str]] = {
@@ -143,6 +183,19 @@ def complete(library: Library, argument: str, value: str) -> list[str]:
     """The categories that begin with `value`; the other arguments of prompts are free text."""
     known = library.categories if argument == "category" else ()
     return [each for each in known if each.lower().startswith(value.lower())]
+
+
+def description(name: str, library: Library) -> str:
+    """What a tool says of itself at the start of a server. Of categories it says what they cost,
+    for an agent must decide before it loads one."""
+    said = inspect.getdoc(TOOLS[name]) or ""
+    if name != "load_category":
+        return said
+    costs: Counter[str] = Counter()
+    for entry in library.rules():
+        costs[entry.item.category] += entry.item.cost
+    told = [f"{each} {costs[each] / 1000:.1f}k" for each in list(library.categories)[:12]]
+    return f"{said} Costs at most, in tokens: {', '.join(told)}." if told else said
 
 
 def instructions(library: Library) -> str:

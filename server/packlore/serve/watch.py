@@ -11,9 +11,8 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from packlore import escape
 from packlore.library import Library
-from packlore.pack import files
+from packlore.pack import files, visible
 
 INTERVAL = 0.5
 """Seconds between two looks at the files. Looking needs no library and works on every system."""
@@ -81,4 +80,4 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"packlore: {escape.line(text)}\n")
+    sys.stderr.write(f"packlore: {visible(text)}\n")

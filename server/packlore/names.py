@@ -1,0 +1,102 @@
+"""What the rules and documents of packs go by: ids, paths and URIs, in whatever form they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+from urllib.parse import quote, unquote
+
+from packlore.errors import NotFoundError
+from packlore.find import Entry
+from packlore.pack import SERVED_FOLDERS, Document, Pack, Rule
+
+SCHEME = "skill://"
+MAX_SHOWN = 80
+"""Characters of a name that is repeated in an error."""
+
+
+class Names:
+    """Every name of every item. `roots` has the URI of each pack's folder by the pack's key."""
+
+    def __init__(self, packs: Mapping[str, Pack], entries: Iterable[Entry]) -> None:
+        self.roots = {key: f"{SCHEME}{path}" for key, path in _paths(packs)}
+        self._several = len(packs) > 1
+        self._known: dict[str, list[Entry]] = {}
+        for entry in entries:
+            item = entry.item
+            names = dict.fromkeys((item.id, item.path, item.path.removesuffix(".md")))
+            root = self.roots[entry.pack].removeprefix(SCHEME)
+            for name in names:
+                for place in dict.fromkeys(("", f"{entry.pack}/", f"{unquote(root)}/")):
+                    self._known.setdefault(f"{place}{name}".lower(), []).append(entry)
+
+    def of(self, pack: str, item: Rule | Document) -> str:
+        """What `get` finds the item by: its id, after its pack where there are several."""
+        return f"{pack}/{item.id}" if self._several else item.id
+
+    def get(self, name: str) -> Entry:
+        """The item of an id, a path or a URI. NotFoundError names the nearest known ones."""
+        found = next(filter(None, map(self._known.get, _forms(name))), None)
+        if not found:
+            shown = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}…"
+            near = self._nearest(name.strip().lower()[:MAX_SHOWN])
+            hint = (
+                f"nearest: {', '.join(near)}"
+                if near
+                else "list_rules (or `packlore list`) names what there is"
+            )
+            raise NotFoundError(f"no rule or file {shown!r}; {hint}")
+        exact = [each for each in found if name in (each.item.id, f"{each.pack}/{each.item.id}")]
+        found = exact or found  # names that differ in their case alone
+        if len({entry.item.path if len(found) == 1 else _text(entry.item) for entry in found}) > 1:
+            names = ", ".join(f"{entry.pack}/{entry.item.id}" for entry in found[:5])
+            raise NotFoundError(f"{name!r} is in several packs: ask for one of {names}")
+        return found[0]
+
+    def _nearest(self, wanted: str) -> list[str]:
+        """The ids that look most like `wanted`, each item once."""
+        near = get_close_matches(wanted, self._known, n=8, cutoff=0.5)
+        names = (self._known[each][0] for each in near)
+        return list(dict.fromkeys(self.of(each.pack, each.item) for each in names))[:3]
+
+
+def _forms(name: str) -> Iterator[str]:
+    """The names that may be meant, the likeliest first: a path may come from the machine on which
+    the pack is installed, with the folders above it."""
+    text = name.strip()
+    if text.lower().startswith(SCHEME):
+        text = unquote(text[len(SCHEME) :])
+    text = text.replace("\\", "/").lower()
+    while text.startswith("./"):
+        text = text[2:]
+    text = text.strip("/")
+    yield text
+    yield text.removesuffix(".md")
+    parts = text.split("/")[-16:]
+    for start, part in enumerate(parts):
+        if start and part in (*SERVED_FOLDERS, "skill.md"):
+            yield "/".join(parts[start:])
+
+
+def _paths(packs: Mapping[str, Pack]) -> Iterator[tuple[str, str]]:
+    """The key of each pack and the path of its skill; the last segment is the skill's name."""
+    taken: set[str] = set()
+    for key, pack in packs.items():
+        parent = PurePosixPath(pack.folder).parent.parts if pack.folder else ()
+        name = pack.name if pack.name.strip(".") else "pack"  # `..` would lead elsewhere
+        path = _path(*parent, name)
+        number = 2
+        while path in taken:
+            path = _path(*parent, str(number), name)
+            number += 1
+        taken.add(path)
+        yield key, path
+
+
+def _path(*parts: str) -> str:
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _text(item: Rule | Document) -> str:
+    return item.body if isinstance(item, Rule) else item.text

@@ -1,0 +1,239 @@
+"""Files that somebody made to do harm: each costs itself, and no more time than it has bytes."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from packlore import author, render
+from packlore.find.vocabulary import FILE
+from packlore.library import Library
+from packlore.pack.model import Rule, tokens
+from packlore.pack.read import MAX_FILE, read
+from tests.packs import own, rule, write
+
+HEX = "0x" + "f" * 5_000
+SEXAGESIMAL = "1:00" + ":00" * 200
+DEEP = "rules/" + "d/" * 1_200
+BAD = {
+    "a title of 5,000 digits": ("rules/asyncio-bad.md", f"---\ntitle: {HEX}\n---\n# Bad\n"),
+    "tags of 5,000 digits": ("rules/asyncio-bad.md", f"---\ntags: [{HEX}]\n---\n# Bad\n"),
+    "an impact of 5,000 digits": ("rules/asyncio-bad.md", f"---\nimpact: {HEX}\n---\n# Bad\n"),
+    "a reference's title of 5,000 digits": ("references/bad.md", f"---\ntitle: {HEX}\n---\n# B\n"),
+    "a key of 5,000 digits": ("rules/asyncio-bad.md", f"---\n{HEX}: 1\n---\n# Bad\n"),
+    "a number to the base of 60": ("rules/asyncio-bad.md", f"---\nx: {SEXAGESIMAL}\n---\n# Bad\n"),
+    "the same with a point": ("rules/asyncio-bad.md", f"---\nx: {SEXAGESIMAL}.0\n---\n# Bad\n"),
+    "a number in a list in a mapping": (
+        "rules/asyncio-bad.md",
+        f"---\nx: {{y: [{HEX}, {SEXAGESIMAL}]}}\n---\n# Bad\n",
+    ),
+    "a skill's metadata of 5,000 digits": (
+        "SKILL.md",
+        f'---\nname: own\ndescription: d\nmetadata:\n  version: "1.2.3"\n  x: {HEX}\n---\n# own\n',
+    ),
+    "a vocabulary that says everything of one rule": (
+        FILE,
+        json.dumps(
+            {
+                "rules": ["asyncio-timeout"],
+                "outside": [],
+                "terms": {"bound": [0, 200] * 50_000, "call": [0, 200] * 50_000},
+            }
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_bad_file_takes_nothing_else_down(name: str, tmp_path: Path) -> None:
+    path, text = BAD[name]
+    folder = write(own(tmp_path), {path: text})
+    library = Library.open([folder])
+    (pack,) = library.packs.values()
+    assert library.search("bound each call")[0].item.id == "asyncio-timeout"
+    json.dumps([each.frontmatter for each in pack.rules])
+    json.dumps(pack.frontmatter)
+    assert "asyncio-timeout" in render.catalogue(library)
+    author.problems(pack)
+
+
+def test_folders_deeper_than_python_recurses_are_refused(tmp_path: Path) -> None:
+    folder = own(tmp_path)
+    deep = folder
+    for _ in range(60):  # a path has up to 4,096 characters; 60 of them are enough to be refused
+        deep /= "d"
+    (folder / "rules" / deep.relative_to(folder)).mkdir(parents=True)
+    (folder / "rules" / deep.relative_to(folder) / "x.md").write_text("# X\n")
+    (pack,) = read(folder)
+    assert [each.id for each in pack.rules] == ["asyncio-timeout"]
+    (problem,) = pack.problems
+    assert problem.code == "unreadable"
+    assert "folders within each other" in problem.message
+
+
+@pytest.mark.parametrize("name", ["a\n127.0.0.1 GET fake 200.md", "a\x1b[2J.md", "a\u202eb.md"])
+def test_a_name_that_forges_a_line_is_refused(tmp_path: Path, name: str) -> None:
+    folder = own(tmp_path)
+    try:
+        (folder / "rules" / name).write_text("---\ntitle: [\n---\n")
+    except OSError:  # Windows takes no such names
+        pytest.skip("this system has no such file names")
+    (pack,) = read(folder)
+    (problem,) = pack.problems
+    assert problem.code == "file-name"
+    assert str(problem).isprintable()
+    assert [each.id for each in pack.rules] == ["asyncio-timeout"]
+
+
+def test_what_cannot_be_seen_is_shown_as_escapes(tmp_path: Path) -> None:
+    odd = "Clear\\e[2J\\u202E it"
+    text = rule("Clear").replace("title: Clear", f'title: "{odd}"')
+    text = text.replace("# Clear", "# Clear\x1b]52;c;aGk=\x07")
+    library = Library.open([own(tmp_path, **{"rules__asyncio-clear.md": text})])
+    listed = render.catalogue(library) + render.nothing(library, "tulips")
+    assert "Clear\\x1b[2J\\u202e it" in listed
+    assert all(each.isprintable() or each == "\n" for each in listed)
+
+
+# Each from a number of repetitions to files that hold a pack up, if anything can.
+SHAPES: dict[str, Callable[[int], dict[str, str | bytes]]] = {
+    "a heading of one bracket": lambda n: {"rules/_sections.md": "## x (" + "a" * 20 * n},
+    "headings": lambda n: {"rules/_sections.md": "## A (a)\n" * n},
+    "categories": lambda n: {
+        "rules/_sections.md": "".join(f"## C (c{i})\n\n**Impact:** HIGH\n\n" for i in range(n)),
+        **{
+            f"rules/none-{i}.md": f"---\ntitle: t\ncategory: no{i}\n---\n# t\n"
+            for i in range(n // 20)
+        },
+    },
+    "headings and fences": lambda n: {"references/a.md": "# a\n\n```\nx\n```\n" * n},
+    "empty fences of one heading": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n## Incorrect\n\n"
+        + "```\n```\n" * n
+    },
+    "labels and fences": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n"
+        + "**Bad**\n\n```\nx\n```\n\n" * n
+    },
+    "a definition that never ends": lambda n: {
+        "rules/asyncio-x.md": '---\ntitle: Zebra\n---\n# Zebra\n\n[a]: b "' + "x\n" * 5 * n
+    },
+    "brackets of links": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "[" * 20 * n + "\n"
+    },
+    "openings of links": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "[](" * 10 * n + "\n"
+    },
+    "backticks": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "` `` " * 5 * n + "\n"
+    },
+    "quotes within each other": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "> " * 10 * n + "\n"
+    },
+    "lists within each other": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "- " * 10 * n + "\n"
+    },
+    "half open fences": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "~~~~\n```\n" * n + "\n"
+    },
+    "one long word": lambda n: {
+        "rules/asyncio-x.md": f"---\ntitle: Zebra\n---\n# Zebra\n\n{'zebra' * 20 * n}\n"
+    },
+    "yaml in flow": lambda n: {
+        "rules/asyncio-x.md": f"---\ntitle: Zebra\ntags: [{'a, ' * n}]\n---\n# Zebra\n"
+    },
+    "yaml with quotes": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\nx: " + "'a''" * n + "'\n---\n# Zebra\n"
+    },
+    "symptoms": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\nsymptoms:\n"
+        + "  - zebra …\n" * n
+        + "---\n# Zebra\n"
+    },
+    "a word of a vocabulary": lambda n: {
+        FILE: json.dumps(
+            {"rules": ["asyncio-timeout"], "outside": [], "terms": {"zebra" * 20 * n: [0, 5]}}
+        )
+    },
+    "words of a vocabulary": lambda n: {
+        FILE: json.dumps(
+            {
+                "rules": ["asyncio-timeout"],
+                "outside": ["x"],
+                "terms": {f"zebra{i}": [0, 5, 1, 7] for i in range(n)},
+            }
+        )
+    },
+    "items of a checklist": lambda n: {
+        "checklists/x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "- [ ] `a` `b`\n" * n
+    },
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_file_costs_more_than_its_size(shape: str, tmp_path: Path) -> None:
+    """Eight times the size may take 8 times as long, and 64 times where the cost is quadratic.
+    Of the small size the work is repeated, so that both take a time that can be told."""
+
+    def use(folder: Path) -> None:
+        library = Library.open([folder])
+        library.search("zebra zebar")
+        for pack in library.packs.values():
+            author.problems(pack)
+            for document in pack.documents:
+                assert len(document.sections) <= MAX_FILE
+            for found in pack.rules:
+                assert tokens(render.brief(found)) <= render.MAX_BRIEF * 1.1
+        assert tokens(render.catalogue(library)) <= render.MAX_ANSWER * 1.1
+
+    def spent(size: int) -> float:
+        folder = write(own(tmp_path / str(size)), SHAPES[shape](size))
+        best = float("inf")
+        for _ in range(3):
+            gc.collect()
+            start = time.thread_time()
+            use(folder)
+            best = min(best, time.thread_time() - start)
+        return best
+
+    spent(10)  # what is imported and compiled once
+    assert spent(4_000) < 28 * spent(500), "8 times would be linear, 64 quadratic"
+
+
+def test_a_long_block_is_cut_and_not_left_out(tmp_path: Path) -> None:
+    block = "zebra_call(1)\n" * 300
+    text = (
+        f"---\ntitle: Zebra\nimpact: HIGH\n---\n# Zebra\n\n## Correct: x\n\n```python\n{block}```\n"
+    )
+    library = Library.open([own(tmp_path, **{"rules__asyncio-zebra.md": text})])
+    (found,) = [e.item for e in library.rules() if e.item.id == "asyncio-zebra"]
+    assert isinstance(found, Rule)
+    brief = render.brief(found)
+    assert brief.count("zebra_call(1)\n") > 100
+    assert "(cut here: " in brief
+    assert brief.count("```") == 2
+
+
+def test_a_category_of_thousands_is_bounded_in_text_and_data(tmp_path: Path) -> None:
+    more = {f"rules__asyncio-{number:04}.md": rule(f"Rule {number}") for number in range(3_000)}
+    library = Library.open([own(tmp_path, **more)])
+    entries = library.category("asyncio")
+    assert tokens(render.in_brief(library, entries)) <= render.MAX_ANSWER * 1.1
+    assert len(render.item_rows(library, entries)) == render.MAX_ROWS
+
+
+def test_thousands_of_categories_are_listed_as_far_as_they_fit(tmp_path: Path) -> None:
+    folder = own(tmp_path)
+    (folder / "rules" / "_sections.md").unlink()
+    files = {
+        f"rules/c{number:04}-x.md": f"---\ntitle: t\ncategory: c{number:04}\n---\n# t\nzebra\n"
+        for number in range(3_000)
+    }
+    listed = render.catalogue(Library.open([write(folder, dict(files))]))
+    assert listed.count("\n## c") > 1_000
+    assert tokens(listed) <= render.MAX_ANSWER * 1.1
