@@ -14,8 +14,11 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from packlore import author
 from packlore.cli.arguments import parser
 from packlore.cli.commands import COMMANDS
+from packlore.pack.model import tokens
+from packlore.pack.read import read
 from tests.packs import rule
 from tests.proofs.harness import ROOT
 
@@ -148,10 +151,6 @@ def test_contributings_order_works_for_one_more_rule(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", [1, 156])
 def test_one_more_rule_and_a_200th_fit(tmp_path: Path, more: int) -> None:
-    from packlore import author
-    from packlore.pack.model import tokens
-    from packlore.pack.read import read
-
     for name in ("SKILL.md", "rules", "references", "examples", "checklists", "assets"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, tmp_path / name)
