@@ -121,8 +121,8 @@ def test_bash_completes_what_a_person_types(pack: str, bin_: Path) -> None:
             (f"packlore list --pack {pack} as\t", "asyncio "),
             (f"packlore show --pack {pack} asyncio-sh\t", "asyncio-shield "),
             (f"packlore search --pack {pack} --category=as\t", "--category=asyncio "),
+            (f"packlore lint {bin_.parent}/b\t", f"{bin_}/"),  # a folder
             (f"packlore new --pack {pack} po\tx\n", "pooling-x"),
-            (f"packlore lint {pack[:-2]}\t", f"{pack}/"),  # a folder
         ):
             shell.said = ""
             shell.type(typed)

@@ -57,7 +57,14 @@ def test_markdown_is_laid_out_in_the_width_of_the_terminal(pack: str) -> None:
 def test_code_is_highlighted(pack: str) -> None:
     _, out = at_terminal("show", "--pack", pack, "asyncio-timeout")
     (line,) = [line for line in out.splitlines() if "read_bounded" in line]
-    assert re.search(r"\x1b\[[0-9;]*mawait\x1b\[0m", line)
+    assert re.search(r"\x1b\[[39][1-6]mawait\x1b\[0m", line)
+
+
+def test_a_link_shows_where_it_leads(pack: str) -> None:
+    """A terminal's own links hide their address behind their text."""
+    _, out = at_terminal("show", "--pack", pack, "asyncio-timeout", columns=200)
+    assert "\x1b]" not in out
+    assert "asyncio (https://docs.python.org/3/library/asyncio-task.html)" in bare(out)
 
 
 def test_show_begins_with_id_impact_versions_and_path(pack: str) -> None:

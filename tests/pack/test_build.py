@@ -101,17 +101,17 @@ def test_the_list_leaves_the_skill_file_where_it_would_reach_2000_tokens_and_com
 ) -> None:
     folder = own(tmp_path, **{"SKILL.md": MARKED})
     build(folder)
-    size = skill_tokens(folder)
+    size = (folder / "SKILL.md").stat().st_size
 
-    def with_filler(tokens_more: int) -> None:
-        text = MARKED.replace("<!-- rules -->", "x" * (4 * tokens_more) + "\n<!-- rules -->")
+    def with_bytes(wanted: int) -> None:
+        text = MARKED.replace("<!-- rules -->", "x" * (wanted - size - 1) + "\n<!-- rules -->")
         write(folder, {"SKILL.md": text})
 
-    with_filler(1_998 - size)
+    with_bytes(4 * 1_999)
     assert build(folder) == ["SKILL.md"]
-    assert 1_996 < skill_tokens(folder) < 2_000
+    assert skill_tokens(folder) == 1_999
     assert not (folder / INDEX).exists()
-    with_filler(2_000 - size)
+    with_bytes(4 * 1_999 + 1)
     assert build(folder, check=True) == ["SKILL.md", INDEX]
     assert not (folder / INDEX).exists()
     assert build(folder) == ["SKILL.md", INDEX]
@@ -146,3 +146,10 @@ def test_a_rule_that_the_linked_index_lacks_is_told(tmp_path: Path) -> None:
     (problem,) = [each for pack in read(folder) for each in author.problems(pack)]
     assert (problem.path, problem.code) == ("SKILL.md", "skill-rule")
     assert "topic1-rule-1:" in problem.message
+
+
+def test_an_index_that_the_skill_file_does_not_link_to_names_no_rule(tmp_path: Path) -> None:
+    skill = SKILL.format(name="pack").replace("`asyncio-timeout`", "none")
+    folder = own(tmp_path, **{"SKILL.md": skill, "rules___index.md": "- `asyncio-timeout`\n"})
+    (problem,) = [each for pack in read(folder) for each in author.problems(pack)]
+    assert (problem.path, problem.code) == ("SKILL.md", "skill-rule")
