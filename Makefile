@@ -18,7 +18,7 @@ OLD := $(PACKLORE_DEV)/oldest
 PROOFS ?= tests/proofs
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
-.PHONY: help run test test-clients lint format proofs proofs-oldest evidence build bench bench-finding bench-load release clean
+.PHONY: help run test test-clients lint format proofs proofs-oldest evidence build bench bench-finding bench-load new release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -38,7 +38,7 @@ lint: $(NEW)/.test ## check code and pack
 	@$(NEW)/bin/ruff check .
 	@$(NEW)/bin/ruff format --check .
 	@$(NEW)/bin/mypy
-	@$(NEW)/bin/packlore lint
+	@$(NEW)/bin/packlore lint --strict
 	@$(NEW)/bin/packlore build --check $(ASKED)
 
 format: $(NEW)/.test ## format the code
@@ -54,6 +54,9 @@ evidence: $(NEW)/.test $(OLD)/.test ## run the proofs on both and write referenc
 	@$(NEW)/bin/python -m pytest tests/proofs --record
 	@$(OLD)/bin/python -m pytest tests/proofs --environment oldest --record
 	@$(NEW)/bin/python -m tests.proofs.evidence
+
+new: $(NEW)/.run ## begin a rule and its proof: RULE=<category>-<name>
+	@$(NEW)/bin/packlore new $(RULE)
 
 build: $(NEW)/.run ## write what derives from the pack
 	@$(NEW)/bin/packlore build $(ASKED)

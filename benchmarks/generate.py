@@ -40,7 +40,8 @@ def generate(folder: Path, rules: int) -> Path:
     (folder / "rules").mkdir(parents=True)
     names = [f"topic{n}" for n in range(12)]
     head = "---\nname: generated\ndescription: A pack for benchmarks.\nlicense: MIT\n"
-    (folder / "SKILL.md").write_text(f'{head}metadata:\n  version: "1.0.0"\n---\n# Generated\n')
+    head += 'metadata:\n  version: "1.0.0"\n---\n'
+    (folder / "SKILL.md").write_text(f"{head}# Generated\n\n<!-- rules -->\n<!-- /rules -->\n")
     sections = "".join(
         f"## {n}. {name.title()} ({name})\n\n**Impact:** HIGH\n\n"
         for n, name in enumerate(names, 1)

@@ -30,12 +30,29 @@ USED = (
 
 def git(*arguments: str, given: bytes = b"") -> str:
     """What git says to a command that gets `given` as its input."""
-    done = subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE, input=given)
+    done = subprocess.run(["git", *arguments], check=False, stdout=subprocess.PIPE, input=given)
+    if done.returncode:
+        sys.exit(1)  # git has said why
     return done.stdout.decode().strip()
+
+
+def nameless() -> str:
+    """What to do where git does not know whose commit it would be; empty where it does."""
+    for who in ("AUTHOR", "COMMITTER"):
+        known = subprocess.run(["git", "var", f"GIT_{who}_IDENT"], check=False, capture_output=True)
+        if known.returncode:
+            return (
+                "git does not know who you are: set git config user.name and git config "
+                "user.email, or GIT_AUTHOR_NAME, GIT_AUTHOR_EMAIL, GIT_COMMITTER_NAME and "
+                "GIT_COMMITTER_EMAIL"
+            )
+    return ""
 
 
 def main() -> None:
     """Make the commit, after that of the last release, and say where it is."""
+    if wanted := nameless():
+        sys.exit(wanted)
     head = git("rev-parse", "--short", "HEAD")
     used = git("ls-tree", "HEAD", *USED)
     if missing := set(USED) - {line.partition("\t")[2] for line in used.splitlines()}:

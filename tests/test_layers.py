@@ -29,11 +29,11 @@ FLOORS = (
 # Inside a package the same: each module may import those of the rows above it.
 INSIDE = {
     "pack": (
-        ("model", "markdown", "values"),
+        ("model", "markdown", "starter", "values"),
         ("frontmatter",),
         ("parse",),
         ("categories",),
-        ("assemble", "form"),
+        ("assemble", "form", "scaffold"),
         ("read", "lint"),
         ("build",),
     ),
@@ -52,7 +52,11 @@ INSIDE = {
         ("http",),
         ("run",),
     ),
-    "cli": (("arguments",), ("commands",)),
+    "cli": (
+        ("arguments", "terminal"),
+        ("authoring", "complete", "reading", "serving"),
+        ("commands",),
+    ),
 }
 WITH_MCP = {"serve.skills", "serve.server", "serve.stdio", "serve.pages"}
 MOST_LINES = 250
@@ -150,6 +154,10 @@ def test_a_module_imports_only_those_below_it(name: str) -> None:
         ("serve.tools", "from packlore.serve.server import PackServer"),
         ("cli.commands", "from packlore.serve.tools import Tools"),
         ("cli.arguments", "from packlore.cli.commands import main"),
+        ("cli.terminal", "from packlore.cli.reading import show"),
+        ("cli.authoring", "from packlore.cli.reading import show"),
+        ("pack.starter", "from packlore.pack.model import Pack"),
+        ("pack.scaffold", "from packlore.pack.lint import lint"),
     ],
 )
 def test_a_planted_import_is_seen(name: str, planted: str) -> None:
@@ -220,28 +228,44 @@ def test_the_server_knows_no_field() -> None:
     assert {name: found for name, found in said.items() if found} == {}
 
 
-def test_only_the_command_line_prints() -> None:
+def test_only_the_module_for_the_terminal_prints() -> None:
     printing = {
-        name.partition(".")[0]
+        name
         for name, source in modules().items()
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"
     }
-    assert printing == {"cli"}
+    assert printing == {"cli.terminal"}
+
+
+def test_only_the_terminal_imports_rich() -> None:
+    using = {
+        name
+        for name, source in modules().items()
+        if any(each.split(".")[0] == "rich" for each in imports(source))
+    }
+    assert using == {"cli.terminal"}
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["search", "pool"], ["list"], ["show", "asyncio-taskgroup"], ["lint"], ["--version"]],
+    [
+        ["search", "pool"],
+        ["list"],
+        ["show", "asyncio-taskgroup"],
+        ["lint"],
+        ["--version"],
+        ["_complete", "2", "packlore", "show", "asyncio"],
+    ],
 )
-def test_the_quick_commands_import_neither_mcp_nor_pydantic(arguments: list[str]) -> None:
+def test_the_quick_commands_import_neither_mcp_nor_pydantic_nor_rich(arguments: list[str]) -> None:
     code = (
         "import sys; from packlore.cli import main\n"
         f"try: main({arguments!r})\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('mcp', 'pydantic', 'anyio', 'asyncio') if m in sys.modules])"
+        "print([m for m in ('mcp', 'pydantic', 'anyio', 'asyncio', 'rich', 'pygments') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -107,9 +107,9 @@ def test_lint_exits_with_1_where_there_is_a_problem(
     write(Path(pack), {"rules/asyncio-bad.md": "# Bad\n"})
     code, out, _ = run(capsys, "lint", pack)
     assert code == 1
-    assert "rules/asyncio-bad.md:1: frontmatter-missing" in out
+    assert "rules/asyncio-bad.md:1: error: frontmatter-missing" in out
     problems = json.loads(run(capsys, "lint", "--json", pack)[1])["problems"]
-    assert {"path", "line", "code", "message"} == set(problems[0])
+    assert {"path", "line", "level", "code", "message"} == set(problems[0])
     assert len(problems) == len(out.splitlines())
 
 
@@ -190,7 +190,7 @@ def test_a_process_says_all_it_has_to_say_before_it_ends(tmp_path: Path) -> None
     linted = packlore("lint")
     assert linted.returncode == 1
     assert "rule-length" in linted.stdout
-    assert "problems in 2 rules" in linted.stderr
+    assert linted.stderr.endswith(" in 2 rules\n")
     unknown = packlore("show", "asyncio-lang")
     assert unknown.returncode == 2
     assert "asyncio-long" in unknown.stderr
@@ -204,7 +204,7 @@ def test_lint_and_build_mean_the_current_folder(
     write(Path(pack), {"rules/asyncio-odd.md": "# T\n"})
     _, out, err = run(capsys, "lint")
     assert out.startswith("rules/asyncio-odd.md:1: ")
-    assert err.endswith(" problems in 2 rules\n")
+    assert err.endswith(" warnings in 2 rules\n")
     monkeypatch.chdir(Path(pack).parent)
     for arguments in (("lint",), ("lint", "pack"), ("lint", "--pack", pack)):
         assert f"pack/{out.splitlines()[0]}" in run(capsys, *arguments)[1]

@@ -169,5 +169,5 @@ def test_a_folder_that_cannot_be_read_is_a_problem(
     monkeypatch.setattr(os, "scandir", refused)
     (pack,) = read(folder)
     (problem,) = [each for each in pack.problems if each.code == "unreadable"]
-    assert str(problem) == "references/deep:1: unreadable left out: Permission denied"
+    assert str(problem) == "references/deep:1: error: unreadable left out: Permission denied"
     assert [rule.id for rule in pack.rules] == ["asyncio-timeout"]

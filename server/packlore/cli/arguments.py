@@ -8,10 +8,17 @@ from pathlib import Path
 from packlore.library import MAX_LIMIT
 from packlore.locate import VARIABLE
 
+COLORS = ("auto", "always", "never")
+SHELLS = ("bash", "zsh", "fish")
+ASK = "_complete"
+"""The hidden command that the scripts of `completion` run: the number of the word in question,
+then all words of the line."""
+
 EPILOG = f"""\
 Without --pack, {VARIABLE} names the folders (separated as in PATH); without it, the pack that
-comes with this package is meant; lint and build mean the current folder. Exit codes: 0 done,
-1 problems found, 2 a wrong call or a file that cannot be read or written, 3 no address to serve on.
+comes with this package is meant; new, lint and build mean the current folder. Exit codes: 0 done,
+1 errors found, 2 a wrong call or a file that cannot be read or written, 3 no address to serve on.
+At a terminal Markdown is laid out in colours; where NO_COLOR is set, without them.
 With `serve --http`, PACKLORE_TOKEN is the bearer token that clients must send."""
 
 
@@ -26,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="store_true", help="show the version and leave")
     commands = made.add_subparsers(dest="command", metavar="COMMAND")
 
-    def add(name: str, text: str, example: str) -> argparse.ArgumentParser:
+    def add(name: str, text: str, example: str, *, pack: bool = True) -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=text,
@@ -34,10 +41,21 @@ def parser() -> argparse.ArgumentParser:
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_argument(
-            "--pack", action="append", default=[], metavar="DIR", help="a pack; may be repeated"
-        )
+        if pack:
+            command.add_argument(
+                "--pack", action="append", default=[], metavar="DIR", help="a pack; may be repeated"
+            )
         return command
+
+    def reads(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--json", action="store_true", help="for programs")
+        command.add_argument(
+            "--color",
+            choices=COLORS,
+            default="auto",
+            help="auto (the default) lays Markdown out and colours it at a terminal; always does "
+            "so in a pipe, too; never sends no colours",
+        )
 
     command = add(
         "search",
@@ -50,22 +68,36 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--tag", default="", help="only what has this tag")
     command.add_argument("--kind", default="", help="rule, reference, example, checklist or asset")
     command.add_argument("--limit", type=int, default=5, help=f"hits, 1 to {MAX_LIMIT} (5)")
-    command.add_argument("--json", action="store_true", help="for programs")
+    reads(command)
     command.add_argument(
         "--stdin", action="store_true", help="with --json: one query a line, one answer a line"
     )
     command = add("show", "print rules and documents", "packlore show asyncio-cancellation")
-    command.add_argument("ids", nargs="+", metavar="ID", help="an id or a path in the pack")
+    command.add_argument(
+        "ids",
+        nargs="+",
+        metavar="ID",
+        help="an id or a path in the pack; also _template and _sections",
+    )
     command.add_argument("--brief", action="store_true", help="without the wrong example and links")
-    command.add_argument("--json", action="store_true", help="for programs")
+    reads(command)
     command = add("list", "list categories, rules and documents", "packlore list asyncio")
     command.add_argument("category", nargs="?", default="", help="only this category")
-    command.add_argument("--json", action="store_true", help="for programs")
+    reads(command)
+    command = add("init", "begin a pack of your own", "packlore init our-rules", pack=False)
+    command.add_argument("folder", metavar="DIR", help="its folder; made where it is missing")
+    command.add_argument(
+        "--name", default="", help="the skill's name, lower-case words with hyphens (the folder's)"
+    )
+    command = add("new", "begin a rule: its files to fill in", "packlore new loops-shared-iterator")
+    command.add_argument("id", metavar="CATEGORY-NAME", help="the id of the rule")
+    command.add_argument("path", nargs="?", default="", metavar="DIR", help="the pack's folder")
     command = add("lint", "check a pack; exit 1 where it has errors", "packlore lint .")
-    command.add_argument("path", nargs="?", default="", help="the pack's folder")
+    command.add_argument("path", nargs="?", default="", metavar="DIR", help="the pack's folder")
+    command.add_argument("--strict", action="store_true", help="exit 1 for warnings, too")
     command.add_argument("--json", action="store_true", help="for programs")
     command = add("build", "write the files that derive from a pack", "packlore build .")
-    command.add_argument("path", nargs="?", default="", help="the pack's folder")
+    command.add_argument("path", nargs="?", default="", metavar="DIR", help="the pack's folder")
     command.add_argument("--check", action="store_true", help="only say which are stale; exit 1")
     command.add_argument(
         "--asked",
@@ -78,8 +110,8 @@ def parser() -> argparse.ArgumentParser:
     )
     command = add("serve", "serve packs over MCP", "packlore serve --pack ./my-pack")
     command.add_argument("--http", action="store_true", help="streamable HTTP in place of stdio")
-    command.add_argument("--host", default="127.0.0.1", help="with --http (127.0.0.1)")
-    command.add_argument("--port", type=int, default=8765, help="with --http (8765)")
+    command.add_argument("--host", help="with --http (127.0.0.1)")
+    command.add_argument("--port", type=int, help="with --http (8765)")
     command.add_argument(
         "--allowed-host",
         action="append",
@@ -98,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--sessions", action="store_true", help="with --http: keep sessions of older clients"
     )
-    command.add_argument("--workers", type=int, default=1, help="with --http: processes (1)")
+    command.add_argument("--workers", type=int, help="with --http: processes (1)")
     command.add_argument(
         "--watch", action="store_true", help="read a changed file again; for people who write rules"
     )
@@ -107,4 +139,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="send data as structured content, for hosts that show a model both it and the text",
     )
+    command = add(
+        "completion",
+        "print a script by which a shell completes commands, ids and categories",
+        'eval "$(packlore completion bash)"',
+        pack=False,
+    )
+    command.add_argument("shell", choices=SHELLS, help="bash, zsh or fish")
     return made

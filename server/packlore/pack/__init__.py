@@ -38,6 +38,7 @@ __all__ = [
     "files",
     "lint",
     "read",
+    "scaffold",
     "tokens",
     "visible",
 ]

@@ -65,7 +65,7 @@ def assemble(
                     rules.append(_rule(file.path, read, categories, found))
                 elif not read.problems:
                     found.append(Problem(file.path, 1, "empty", "left out: the file is empty"))
-            elif not PurePosixPath(file.path).name.startswith("_"):
+            elif not _is_beside(file.path, texts):
                 documents.append(_document(file.path, read, texts.get(file.path, "")))
         except Exception as error:  # noqa: BLE001 one bad file never takes the rest down
             found.append(unreadable(file.path, error))
@@ -117,6 +117,14 @@ def _is_rule(path: str, parsed: Parsed) -> bool:
     return place.parts[0] == "rules" or (
         place.parts[0] == "references" and "impact" in parsed.frontmatter
     )
+
+
+def _is_beside(path: str, texts: Mapping[str, str]) -> bool:
+    """What belongs to others and is not asked for by itself: `_sections.md`, and the detector of
+    a rule, which goes by its name."""
+    place = PurePosixPath(path)
+    detects = place.parts[0] == "rules" and place.suffix == ".yml"
+    return place.name.startswith("_") or (detects and str(place.with_suffix(".md")) in texts)
 
 
 def _rule(

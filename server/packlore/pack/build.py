@@ -1,4 +1,5 @@
-"""A pack to what derives from it: metadata.json, the list in SKILL.md, the manifests' versions."""
+"""A pack to what derives from it: metadata.json, the list in SKILL.md or beside it, the manifests'
+versions."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from packlore.errors import PackError
-from packlore.pack.lint import VERSION
-from packlore.pack.model import Pack
+from packlore.pack.lint import INDEX, MAX_SKILL, VERSION
+from packlore.pack.model import Pack, tokens
 from packlore.pack.read import read
 
 _LIST = re.compile(r"(<!-- rules[^>]*-->\r?\n).*?(<!-- /rules -->)", re.DOTALL)
+OURS = "<!-- derived by `packlore build` -->\n"
+"""How INDEX begins: what does not is its author's, and is not touched."""
 MANIFESTS = (
     ".claude-plugin/plugin.json",
     ".claude-plugin/marketplace.json",
@@ -38,30 +41,29 @@ def build(folder: Path, *, check: bool = False, also: Sequence[Derive] = ()) -> 
         raise PackError(
             f'{folder}/SKILL.md: metadata.version is {pack.version!r}: give one such as "1.2.0"'
         )
-    files = list(derived(pack, folder))
+    files: list[tuple[str, str | None]] = list(derived(pack, folder))
     files += [derive(pack) for derive in also]
     stale = []
     for name, text in files:
         path = folder / name
-        if not path.is_file() or path.read_bytes() != text.encode():
+        there = path.read_bytes() if path.is_file() else None
+        if there != (None if text is None else text.encode()):
             stale.append(name)
-            if not check:
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(text.encode())
+            if check:
+                continue
+            if text is None:
+                path.unlink()
+                continue
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(text.encode())
     return stale
 
 
-def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str]]:
-    """Each derived file and its text. Of SKILL.md the list of rules derives, where it marks one,
-    and of manifests their version. PackError where one cannot be read."""
-    skill = next(file.data for file in pack.files if file.path == "SKILL.md").decode()
-    listed = rule_list(pack)
-    if "\r\n" in skill:
-        listed = listed.replace("\n", "\r\n")
-    new, found = _LIST.subn(lambda match: match[1] + listed + match[2], skill)
-    if not found and ("<!-- rules" in skill or "<!-- /rules" in skill):
-        raise PackError("SKILL.md: the list needs a line <!-- rules --> and a line <!-- /rules -->")
-    yield "SKILL.md", new
+def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str | None]]:
+    """Each derived file and its text; None for one that is to go. Of SKILL.md the list of rules
+    derives, where it marks one, and of manifests their version. PackError where one cannot be
+    read, or where INDEX is not ours."""
+    yield from _lists(pack)
     yield "metadata.json", json.dumps(metadata(pack), indent=2, ensure_ascii=False) + "\n"
     for name in MANIFESTS:
         path = folder / name
@@ -73,17 +75,47 @@ def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str]]:
             yield name, re.sub(r'("version":\s*")[^"]*(")', rf"\g<1>{pack.version}\g<2>", text)
 
 
-def rule_list(pack: Pack) -> str:
-    """The table of categories and one line for each rule."""
+def _lists(pack: Pack) -> Iterator[tuple[str, str | None]]:
+    """SKILL.md with the table of categories and a line for each rule, as long as that leaves it
+    under MAX_SKILL; else the lines go to INDEX, and SKILL.md has a link to them."""
+    skill = next(file.data for file in pack.files if file.path == "SKILL.md").decode()
+    if not _LIST.search(skill) and ("<!-- rules" in skill or "<!-- /rules" in skill):
+        raise PackError("SKILL.md: the list needs a line <!-- rules --> and a line <!-- /rules -->")
+
+    def with_list(text: str) -> str:
+        if "\r\n" in skill:
+            text = text.replace("\n", "\r\n")
+        return _LIST.sub(lambda match: match[1] + text + match[2], skill)
+
+    rows = {category.id: "\n".join(_lines(pack, category.id)) for category in pack.categories}
+    there = next((file.data for file in pack.files if file.path == INDEX), None)
+    ours = there is not None and there.startswith(OURS.encode())
+    whole = with_list(table(pack) + "\n" + "\n".join(filter(None, rows.values())) + "\n")
+    if tokens(whole) < MAX_SKILL or not _LIST.search(skill):
+        yield "SKILL.md", whole
+        if ours:
+            yield INDEX, None
+        return
+    if there is not None and not ours:
+        raise PackError(f"{INDEX} is to list the rules, and is not by `packlore build`: rename it")
+    yield "SKILL.md", with_list(f"{table(pack)}\nAll rules, one line each: [{INDEX}]({INDEX})\n")
+    sections = "\n".join(f"## {name}\n\n{text}\n" for name, text in rows.items() if text)
+    yield INDEX, f"{OURS}# {len(pack.rules)} rules\n\n{sections}"
+
+
+def table(pack: Pack) -> str:
+    """The number of rules, and the table of categories."""
     rows = [f"## {len(pack.rules)} rules", "", "| category | rules | impact | when |"]
     rows.append("| --- | --- | --- | --- |")
-    lines: list[str] = []
     for category in pack.categories:
-        rules = [rule for rule in pack.rules if rule.category == category.id]
         impact = category.impact.label if category.impact else ""
-        rows.append(f"| {category.id} | {len(rules)} | {impact} | {category.description} |")
-        lines += [f"- `{rule.id}`: {rule.title}" for rule in rules]
-    return "\n".join((*rows, "", *lines)) + "\n"
+        count = sum(rule.category == category.id for rule in pack.rules)
+        rows.append(f"| {category.id} | {count} | {impact} | {category.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _lines(pack: Pack, category: str) -> list[str]:
+    return [f"- `{rule.id}`: {rule.title}" for rule in pack.rules if rule.category == category]
 
 
 def metadata(pack: Pack) -> dict[str, Any]:

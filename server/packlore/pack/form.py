@@ -32,7 +32,8 @@ _RANGE = re.compile(
 
 
 def fields(pack: Pack) -> Iterator[Problem]:
-    """Each rule has each field, of its type, and no other."""
+    """Each rule has each field, of its type, and no other. An empty list of tags, aliases or
+    versions is a warning: the rule is harder to find, or nobody knows when it holds."""
     unread = _unread(pack)
     for rule in pack.rules:
         given = rule.frontmatter
@@ -46,9 +47,12 @@ def fields(pack: Pack) -> Iterator[Problem]:
             if name not in FIELDS:
                 listed = ", ".join(FIELDS)
                 yield Problem(rule.path, 1, "field-unknown", f"{name} is none of {listed}")
-        for name in ("tags", "aliases", "applies", "impactDescription"):
+        for name in ("tags", "aliases", "applies"):
             if name in given and not given[name]:
                 yield Problem(rule.path, 1, "field-empty", f"{name} is empty")
+        if "impactDescription" in given and not given["impactDescription"]:
+            message = "impactDescription is empty: say what goes wrong"
+            yield Problem(rule.path, 1, "impact-description", message)
 
 
 def _unread(pack: Pack) -> set[str]:
@@ -57,7 +61,8 @@ def _unread(pack: Pack) -> set[str]:
 
 
 def names(pack: Pack) -> Iterator[Problem]:
-    """A rule's category begins its file name; its impact is a level; its title is short."""
+    """A rule's category begins its file name; its impact is a level; its title is short, or that
+    is a warning."""
     unread = _unread(pack)
     for rule in pack.rules:
         if rule.path in unread:
@@ -83,7 +88,8 @@ def ranges(pack: Pack) -> Iterator[Problem]:
 
 
 def body(pack: Pack) -> Iterator[Problem]:
-    """A rule's body: its title, why, Incorrect, Correct, Exceptions, References; one block each."""
+    """A rule's body: its title, why, Incorrect, Correct, Exceptions, References; one block each. A
+    block that names no language is a warning."""
     for rule in pack.rules:
         yield from _body(rule)
 

@@ -13,9 +13,14 @@ from packlore.pack.form import LINK, body, fields, names, ranges
 from packlore.pack.markdown import FENCE
 from packlore.pack.model import Pack, Problem, tokens
 from packlore.pack.parse import parse
+from packlore.pack.starter import TEMPLATE
 
-MAX_SKILL = 1_600
-"""Tokens of SKILL.md."""
+MAX_SKILL = 2_000
+"""Tokens that SKILL.md stays under, whatever the number of rules."""
+INDEX = "rules/_index.md"
+"""Where `packlore build` lists the rules that SKILL.md has no room for."""
+SHORTEST = 20
+"""Characters of a line whose words tell that it stands as a template has it."""
 MAX_DESCRIPTION = 1_024
 """Characters, by the Agent Skills specification."""
 SKILL_FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
@@ -23,6 +28,7 @@ DOCUMENT_FIELDS = ("title", "category", "tags", "rules")
 
 VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
 _NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
+_WORD = re.compile(r"[\w-]+")
 
 
 Check = Callable[[Pack], Iterator[Problem]]
@@ -36,11 +42,18 @@ def lint(pack: Pack, also: Iterable[Check] = ()) -> tuple[Problem, ...]:
 
 
 def files(pack: Pack) -> Iterator[Problem]:
-    """In rules/ lie rules, and categories have the headings that are read as such."""
+    """In rules/ lie rules and their detectors, and categories have the headings that are read as
+    such."""
+    known = {rule.id for rule in pack.rules}
     for file in pack.files:
         folder, _, name = file.path.partition("/")
         if folder == "rules" and not name.endswith(".md") and not name.startswith("_"):
-            yield Problem(file.path, 1, "not-a-rule", "a rule is a file in rules/ that ends in .md")
+            if not name.endswith(".yml"):
+                message = "a rule is a file in rules/ that ends in .md, its detector one in .yml"
+                yield Problem(file.path, 1, "not-a-rule", message)
+            elif name.removesuffix(".yml") not in known:
+                message = "a detector goes by the name of its rule, and there is no such rule"
+                yield Problem(file.path, 1, "detector-rule", message)
         if file.path == "rules/_sections.md":
             for each in parse(file.data.decode("utf-8", "replace"), file.path).sections:
                 if each.level > 1 and not section(each.title):
@@ -74,15 +87,49 @@ def documents(pack: Pack) -> Iterator[Problem]:
 
 
 def checklists(pack: Pack) -> Iterator[Problem]:
-    """Each item of a checklist names the rule behind it."""
+    """Each item of a checklist names the rule behind it, and an item names each rule. A pack may
+    have no checklists; where it has some, a review goes by them alone."""
     known = {rule.id for rule in pack.rules}
-    for document in pack.documents:
-        if document.kind != "checklist":
-            continue
+    named: set[str] = set()
+    lists = [each for each in pack.documents if each.kind == "checklist"]
+    for document in lists:
         for number, row in enumerate(document.text.split("\n"), start=document.line):
-            if row.lstrip().startswith("- [") and not known & set(re.findall(r"`([\w-]+)`", row)):
-                message = "an item names no rule: end it with the rule's id in backticks"
-                yield Problem(document.path, number, "item-rule", message)
+            if row.lstrip().startswith("- ["):
+                found = known & set(re.findall(r"`([\w-]+)`", row))
+                named |= found
+                if not found:
+                    message = "an item names no rule: end it with the rule's id in backticks"
+                    yield Problem(document.path, number, "item-rule", message)
+    for rule in pack.rules if lists else ():
+        if rule.id not in named:
+            message = f"no checklist has an item that names `{rule.id}`"
+            yield Problem(rule.path, 1, "checklist-rule", message)
+
+
+def templates(pack: Pack) -> Iterator[Problem]:
+    """What still stands as the template has it is not filled in, which is a warning."""
+    path = "rules/_template.md"
+    own = next((file.data for file in pack.files if file.path == path), None)
+    template = parse(TEMPLATE if own is None else own.decode("utf-8", "replace"), path)
+    lines = _telling(template.body)
+    for rule in pack.rules:
+        same = [
+            name
+            for name in ("title", "impactDescription", "tags", "symptoms", "aliases")
+            if template.frontmatter.get(name)
+            and template.frontmatter[name] == rule.frontmatter.get(name)
+        ]
+        if same:
+            yield Problem(rule.path, 1, "unfilled", f"as in the template: {', '.join(same)}")
+        for number, row in enumerate(_without_code(rule.body).split("\n"), start=rule.body_line):
+            if row.strip() in lines:
+                yield Problem(rule.path, number, "unfilled", f"as in the template: {row.strip()}")
+
+
+def _telling(body: str) -> set[str]:
+    """The lines of a body that hold a sentence or a label, not a plain heading."""
+    rows = (row.strip() for row in _without_code(body).split("\n"))
+    return {row for row in rows if len(row) >= SHORTEST}
 
 
 def links(pack: Pack) -> Iterator[Problem]:
@@ -102,13 +149,14 @@ def links(pack: Pack) -> Iterator[Problem]:
 
 
 def skill(pack: Pack) -> Iterator[Problem]:
-    """SKILL.md follows the Agent Skills specification, is short and names every rule."""
+    """SKILL.md follows the Agent Skills specification, is short and names every rule, by itself or
+    in the list that it links to."""
     data = next((file.data for file in pack.files if file.path == "SKILL.md"), None)
     if data is None:
         return
     text = data.decode("utf-8", "replace")
-    if tokens(text) > MAX_SKILL:
-        message = f"{tokens(text)} tokens, at most {MAX_SKILL}"
+    if tokens(text) >= MAX_SKILL:
+        message = f"{tokens(text)} tokens, and it stays under {MAX_SKILL:,}"
         yield Problem("SKILL.md", 1, "skill-length", message)
     given = pack.frontmatter
     for name in given:
@@ -123,10 +171,22 @@ def skill(pack: Pack) -> Iterator[Problem]:
     if not VERSION.fullmatch(pack.version):
         message = 'metadata.version is no version such as "1.2.0"'
         yield Problem("SKILL.md", 1, "skill-version", message)
+    listed = text
+    if INDEX in (match["target"] for match in LINK.finditer(text)):
+        data = next((file.data for file in pack.files if file.path == INDEX), b"")
+        listed += "\n" + data.decode("utf-8", "replace")
+    named = set(_WORD.findall(listed))
     for rule in pack.rules:
-        if not re.search(rf"(?<![\w-]){re.escape(rule.id)}(?![\w-])", text):
+        if rule.id not in named and not _stands(rule.id, listed):
             message = f"does not name {rule.id}: between lines <!-- rules --> and <!-- /rules -->"
             yield Problem("SKILL.md", 1, "skill-rule", f"{message} `packlore build` lists all")
+
+
+def _stands(rule_id: str, text: str) -> bool:
+    """Whether an id that is more than one word stands in `text` by itself."""
+    if _WORD.fullmatch(rule_id):
+        return False
+    return re.search(rf"(?<![\w-]){re.escape(rule_id)}(?![\w-])", text) is not None
 
 
 def _without_code(text: str) -> str:
@@ -144,6 +204,7 @@ CHECKS: tuple[Check, ...] = (
     body,
     documents,
     checklists,
+    templates,
     links,
     skill,
 )

@@ -42,6 +42,13 @@ def tokens(text: str) -> int:
     return -(-len(text.encode("utf-8")) // 4)
 
 
+Level = Literal["error", "warning"]
+WARNINGS = frozenset({"field-empty", "language", "title-length", "unfilled"})
+"""Codes of problems that leave a pack right but poorer: a rule that is harder to find or to read,
+or that its author has not finished. All others are errors: somebody would read something else
+than its author wrote, or would miss what the pack's form promises."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something odd in a pack: where it stands, a stable code, and what to do about it."""
@@ -51,8 +58,13 @@ class Problem:
     code: str
     message: str
 
+    @property
+    def level(self) -> Level:
+        """How bad it is, by its code: `lint` fails on errors, and on warnings if told to."""
+        return "warning" if self.code in WARNINGS else "error"
+
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.code} {self.message}"
+        return f"{self.path}:{self.line}: {self.level}: {self.code} {self.message}"
 
 
 def unreadable(path: str, error: Exception) -> Problem:

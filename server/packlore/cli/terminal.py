@@ -1,0 +1,122 @@
+"""How text reaches a person or a program. Nothing else prints, and nothing of a pack reaches a
+terminal but as visible characters."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from packlore.pack import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+_HEADER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
+
+
+def line(text: str) -> str:
+    """Visible text on one line: a line end may be part of a file's name."""
+    return visible(text).replace("\n", "\\n")
+
+
+def plain(text: str) -> None:
+    """Text of our own, as it stands."""
+    print(text, end="", flush=True)
+
+
+def say(text: str) -> None:
+    """One line on stdout, whoever reads it."""
+    print(line(text))
+
+
+def tell(text: str) -> None:
+    """One line on stderr."""
+    print(line(text), file=sys.stderr)
+
+
+def data(value: object) -> None:
+    """JSON for a program; what is no visible character is escaped where a person reads it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if sys.stdout.isatty() and visible(text) != text:
+        text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+    print(text)
+
+
+def is_laid_out(color: str) -> bool:
+    """Whether Markdown is laid out for eyes: at a terminal, or where colour is asked for."""
+    return sys.stdout.isatty() or color == "always"
+
+
+def markdown(text: str, color: str, head: str = "") -> None:
+    """Print Markdown, plain into a pipe. At a terminal it begins with `head`, is wrapped to the
+    width and has colours; without them, by NO_COLOR or `never`, no escape sequence is sent."""
+    if not is_laid_out(color):
+        print(text, end="")
+        return
+    text = visible(text)
+    try:
+        laid_out = _laid_out(text, color, head)
+    except ImportError:  # an installation from before rich was needed
+        laid_out = f"{line(head)}\n\n{text}" if head else text
+    print(laid_out, end="")
+
+
+def is_coloured(color: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether colours are wanted: `always` and `never` are the last word, then NO_COLOR
+    (https://no-color.org) and a terminal that calls itself dumb."""
+    if color != "auto":
+        return color == "always"
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def _laid_out(text: str, color: str, head: str) -> str:
+    from rich.console import Console
+    from rich.markdown import Markdown
+    from rich.segment import Segment
+    from rich.style import Style
+    from rich.text import Text
+    from rich.theme import Theme
+
+    coloured = is_coloured(color)
+    system = "auto" if coloured and os.environ.get("TERM") not in (None, "dumb") else "standard"
+    console = Console(
+        file=sys.stdout,
+        force_terminal=coloured,
+        color_system=system if coloured else None,  # type: ignore[arg-type]
+        no_color=False,  # has been decided
+        legacy_windows=False,
+        highlight=False,
+        emoji=False,
+        theme=Theme({"markdown.code": "bold cyan"}),  # rich's own is on black, on any ground
+    )
+
+    class Shown:
+        """The text; an entity of HTML may have become what `visible` took out of it."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for part in _parts(text):
+                # A link is shown with its address, not behind its text.
+                made = Markdown(part, code_theme="ansi_dark", hyperlinks=False)
+                for piece in console.render(made, options):
+                    if not piece.control:
+                        yield Segment(visible(piece.text), piece.style)
+
+    with console.capture() as capture:
+        if head:
+            console.print(Text(line(head), style=Style(bold=True)))
+            console.print()
+        console.print(Shown())
+    return capture.get()
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Frontmatter as a block of YAML, then the rest: as Markdown it would be a heading."""
+    header = _HEADER.match(text)
+    if header:
+        fence = "`" * (3 + max((len(run) for run in re.findall(r"`+", header[1])), default=0))
+        yield f"{fence}yaml\n{header[1]}{fence}\n"
+    yield text[header.end() :] if header else text
