@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from tests.mutants.source import Edit, Source
 
 # A test cannot wait for one second more, but sees what takes ten times as long.
-_TIME = re.compile(r"second|time|delay|grace|interval|recycle|lifetime|ttl|age$|wait|sleep")
+_TIME = re.compile(
+    r"second|time|delay|grace|interval|recycle|ttl|(^|_)age$|wait|sleep|pause|backoff"
+)
 _LOGS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 _CHAIN = {"execution_options", "limit", "offset", "options", "order_by", "returning", "values"}
 _CHAIN |= {"filter", "group_by", "having", "where", "with_for_update"}
+_ANY_NUMBER = _CHAIN | {"count", "gather", "max", "min", "suppress"}  # of arguments
 _BACKGROUND = {"create_task", "ensure_future", "gather", "run_in_executor", "shield"}
 _COMPARED: dict[type[ast.cmpop], tuple[str, ...]] = {
     ast.Eq: ("!=",),
@@ -47,6 +50,10 @@ def edits(source: Source) -> Iterator[Edit]:
     yield from _Expressions(source).of(source.tree)
 
 
+def _joined(operator: str, parts: list[str]) -> str:
+    return f"({operator.join(parts)})" if parts[1:] else parts[0]
+
+
 def _is_text(node: ast.expr) -> bool:
     constant = isinstance(node, ast.Constant) and isinstance(node.value, str)
     return constant or isinstance(node, ast.JoinedStr)
@@ -67,6 +74,9 @@ class _Expressions:
         elif isinstance(node, ast.Call):
             yield from self._call(node)
             return
+        elif isinstance(node, ast.Return):
+            if isinstance(node.value, ast.Constant) and node.value.value is None:
+                yield self._source.replaced(node.value, "0")
         elif isinstance(node, ast.Raise):
             yield from self._raised(node)
             return
@@ -94,6 +104,12 @@ class _Expressions:
         yield from self._inside(node, about)
 
     def _inside(self, node: ast.AST, about: str) -> Iterator[Edit]:
+        if isinstance(node, ast.Dict):
+            for key, each in zip(node.keys, node.values, strict=True):
+                if key is not None:
+                    yield from self.of(key)
+                yield from self.of(each, about if key is None else self._source.of(key))
+            return
         for field, value in ast.iter_fields(node):
             name = about
             if isinstance(node, ast.AnnAssign | ast.Assign) and field == "value":
@@ -134,7 +150,7 @@ class _Expressions:
 
     def _wrapped(self, node: ast.expr) -> str:
         text = self._source.of(node)
-        loose = isinstance(node, ast.BoolOp | ast.IfExp | ast.Lambda | ast.Compare | ast.BinOp)
+        loose = isinstance(node, ast.BoolOp | ast.IfExp | ast.Lambda | ast.NamedExpr | ast.BinOp)
         return f"({text})" if loose else text
 
     def _moved(self, node: ast.Constant, about: str) -> Iterator[Edit]:
@@ -144,12 +160,10 @@ class _Expressions:
         elif isinstance(value, int | float):
             far = _TIME.search(about.lower()) and value
             yield self._source.replaced(node, repr(value * 10 if far else value + 1))
-        elif isinstance(value, str):
-            yield self._source.replaced(node, json.dumps(f"XX{value}", ensure_ascii=False))
+        elif isinstance(value, str) and " " not in value:
+            yield self._source.replaced(node, json.dumps(f"{value}XX", ensure_ascii=False))
         elif isinstance(value, bytes):
-            yield self._source.replaced(node, repr(b"XX" + value))
-        elif value is None:
-            yield self._source.replaced(node, "0")
+            yield self._source.replaced(node, repr(value + b"XX"))
 
     def _emptied(self, node: ast.JoinedStr) -> Iterator[Edit]:
         """An f-string that says the same of whatever it is given."""
@@ -173,13 +187,15 @@ class _Expressions:
         for index, each in enumerate(nodes):
             value = each.value if isinstance(each, ast.keyword) else each
             keyword = isinstance(each, ast.keyword)
-            text = label and isinstance(value, ast.Constant | ast.JoinedStr) and not keyword
-            if text and index == 0:
+            if index == 0 and label and _is_text(value):
                 continue
-            if keyword or len(nodes) > 1 or name == "count":
+            if keyword or (nodes[1:] and (name in _ANY_NUMBER or each is node.args[-1])):
                 yield self._source.dropped(nodes, index)
-            yield from self.of(value, (each.arg or "") if isinstance(each, ast.keyword) else name)
-        if on is not None and (name in _CHAIN or isinstance(on, ast.Call)):
+            if isinstance(value, ast.Constant) and value.value is None and not nodes[1:]:
+                yield self._source.replaced(value, "0")
+            about = f"{name} {each.arg}" if isinstance(each, ast.keyword) else name
+            yield from self.of(value, about)
+        if on is not None and name in _CHAIN:
             yield self._source.replaced(node, self._source.of(on))
         yield from self.of(node.func)
 
@@ -197,18 +213,16 @@ class _Expressions:
     def _turned(self, test: ast.expr) -> Iterator[Edit]:
         if isinstance(test, ast.Compare) and len(test.ops) == 1:
             return  # its operator is
-        if not isinstance(test, ast.UnaryOp):
+        if not isinstance(test, ast.UnaryOp | ast.Constant):
             yield self._source.replaced(test, f"not {self._wrapped(test)}")
 
     def _bool(self, node: ast.BoolOp) -> Iterator[Edit]:
-        for each in node.values:
-            others = [self._wrapped(other) for other in node.values if other is not each]
-            joint = " and " if isinstance(node.op, ast.And) else " or "
-            yield self._source.replaced(
-                node, f"({joint.join(others)})" if others[1:] else others[0]
-            )
-        joint = " or " if isinstance(node.op, ast.And) else " and "
-        yield self._source.replaced(node, f"({joint.join(map(self._wrapped, node.values))})")
+        kind = " and " if isinstance(node.op, ast.And) else " or "
+        turned = " or " if isinstance(node.op, ast.And) else " and "
+        parts = [*map(self._wrapped, node.values)]
+        for index in range(len(parts)):
+            yield self._source.replaced(node, _joined(kind, parts[:index] + parts[index + 1 :]))
+        yield self._source.replaced(node, _joined(turned, parts))
 
     def _compare(self, node: ast.Compare) -> Iterator[Edit]:
         left = node.left
