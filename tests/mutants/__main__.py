@@ -29,7 +29,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--killers", action="store_true", help="print which test noticed each")
     parser.add_argument("--list", action="store_true", help="print the names and run nothing")
     parser.add_argument("--match", metavar="TEXT", help="only names with this text; no record")
-    parser.add_argument("--sample", type=int, metavar="N", help="only N, compared with the record")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="only N of fresh records, to compare"
+    )
     parser.add_argument("--seed", type=int, help="of the sample; printed where it is not given")
     options = parser.parse_args(given)
     known = rules()
@@ -37,6 +39,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         if rule not in known:
             near = difflib.get_close_matches(rule, known, 1)
             parser.error(f"no rule {rule}" + (f"; did you mean {near[0]}?" if near else ""))
+    if sum(map(bool, (options.only_stale, options.match, options.sample))) > 1:
+        parser.error("--only-stale, --match and --sample do not go together")
     if options.jobs < 1 or (options.sample is not None and options.sample < 1):
         parser.error("--jobs and --sample take a number from 1")
     return options
@@ -58,8 +62,8 @@ Chosen = list[tuple[Subject, Sequence[Mutant]]]
 
 def _chosen(options: argparse.Namespace) -> Chosen:
     subjects = [Subject(name) for name in options.rules or rules()]
-    if options.only_stale:
-        subjects = [subject for subject in subjects if subject.stale()]
+    if options.only_stale or options.sample:  # a sample is compared with fresh records
+        subjects = [each for each in subjects if bool(each.stale()) is options.only_stale]
     chosen: Chosen = [(subject, subject.mutants) for subject in subjects]
     if options.match:
         chosen = [

@@ -19,7 +19,6 @@ from tests.proofs.harness import ROOT, RuleFile
 
 FOLDER = ROOT / "tests" / "proofs" / "mutants"
 WANTED = 0.9  # of the mutants of each category are noticed
-COMMAND = "python -m tests.mutants"
 
 
 @dataclass(frozen=True)
@@ -56,18 +55,24 @@ class Subject:
         return self.folder / f"{self.name}.json"
 
     def load(self) -> Record | None:
-        if not self.record_path.exists():
+        """The record; None where there is none of this form."""
+        try:
+            return Record(**json.loads(self.record_path.read_text("utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
             return None
-        return Record(**json.loads(self.record_path.read_text("utf-8")))
 
     def save(self, record: Record) -> None:
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n"
         self.record_path.write_text(text, "utf-8")
 
     @property
     def reasons(self) -> dict[str, Any]:
         """Why no test can see a mutant, by the mutant's name."""
+        read = self._reasons()
+        return read if isinstance(read, dict) else {}
+
+    def _reasons(self) -> Any:
         if not self.reasons_path.exists():
             return {}
         return yaml.safe_load(self.reasons_path.read_text("utf-8")) or {}
@@ -93,7 +98,7 @@ class Subject:
         record = self.load()
         survivors = record.survivors if record else []
         known = {each.name for each in self.mutants}
-        found = []
+        found = [] if isinstance(self._reasons(), dict) else ["not a map of names to reasons"]
         for name, reason in self.reasons.items():
             if name not in survivors:
                 found.append(f"`{name}` {'is noticed' if name in known else 'is no mutant'}")

@@ -153,7 +153,6 @@ class Mutation:
         path.write_text(code, "utf-8")
         config = session.config
         config.option.correct = str(path)
-        temporary = self._folder / "tmp"
         reading, writing = os.pipe()
         self._child = os.fork()
         if self._child == 0:
@@ -163,7 +162,6 @@ class Mutation:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 for server in config.stash[RUNNING].values():
                     server.inherited()
-                config.option.basetemp = str(temporary)
                 with open(writing, "w") as out:  # noqa: PTH123
                     Child(out).run(session, items)
             finally:
@@ -176,7 +174,7 @@ class Mutation:
         finally:
             os.close(reading)
             self._kill()
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(self._folder / "tmp", ignore_errors=True)
 
     def _follow(self, reading: int, servers: dict[str, Any], limits: dict[str, float]) -> Ended:
         """Read what the child says, until it ends or a test takes too long."""
@@ -232,14 +230,21 @@ def serve(proof: Path, codes: Sequence[str], out: int) -> None:
     os.dup2(quiet, 2)
     try:
         (folder / "block.py").write_text(codes[0], "utf-8")
-        options = ["-q", "-p", "no:cacheprovider", "--capture=no", "--tb=no"]
+        options = [
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--capture=no",
+            "--tb=no",
+            f"--basetemp={folder / 'tmp'}",
+        ]
         # anyio is a plugin, too, and was imported before.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         ended = pytest.main(
             [str(proof), *options, f"--correct={folder / 'block.py'}"],
             plugins=[Mutation(codes, report, folder)],
         )
-        if ended not in (0, 1):
+        if ended not in (0, 1, 5):
             report(broken=(folder / "log").read_text("utf-8", "replace")[-2000:])
     except BaseException:
         report(broken=traceback.format_exc()[-2000:])

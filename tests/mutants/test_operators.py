@@ -293,7 +293,7 @@ def test_comments_are_cut_off_and_texts_are_not() -> None:
 
 def test_places_are_right_behind_letters_of_two_bytes() -> None:
     assert after("é = 'né'; x = f(a, é=1)") == [
-        "é = \"néXX\"; x = f(a, é=1)",
+        'é = "néXX"; x = f(a, é=1)',
         "é = 'né'; x = f(é=1)",
         "é = 'né'; x = f(a)",
         "é = 'né'; x = f(a, é=2)",
