@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from tests.mutants import operators
 from tests.mutants.source import Edit, Source
 
 # A test cannot wait for one second more, but sees what takes ten times as long.
@@ -18,40 +19,10 @@ _CHAIN = {"execution_options", "limit", "offset", "options", "order_by", "return
 _CHAIN |= {"filter", "group_by", "having", "where", "with_for_update"}
 _ANY_NUMBER = _CHAIN | {"count", "gather", "max", "min", "suppress"}  # of arguments
 _BACKGROUND = {"create_task", "ensure_future", "gather", "run_in_executor", "shield"}
-_COMPARED: dict[type[ast.cmpop], tuple[str, ...]] = {
-    ast.Eq: ("!=",),
-    ast.NotEq: ("==",),
-    ast.Lt: ("<=", ">="),
-    ast.LtE: ("<", ">"),
-    ast.Gt: (">=", "<="),
-    ast.GtE: (">", "<"),
-    ast.Is: ("is not",),
-    ast.IsNot: ("is",),
-    ast.In: ("not in",),
-    ast.NotIn: ("in",),
-}
-_COMPUTED: dict[type[ast.operator], tuple[str, str]] = {
-    ast.Add: ("+", "-"),
-    ast.Sub: ("-", "+"),
-    ast.Mult: ("*", "/"),
-    ast.Div: ("/", "*"),
-    ast.FloorDiv: ("//", "*"),
-    ast.Mod: ("%", "//"),
-    ast.Pow: ("**", "*"),
-    ast.LShift: ("<<", ">>"),
-    ast.RShift: (">>", "<<"),
-    ast.BitAnd: ("&", "|"),
-    ast.BitOr: ("|", "&"),
-    ast.BitXor: ("^", "&"),
-}
 
 
 def edits(source: Source) -> Iterator[Edit]:
     yield from _Expressions(source).of(source.tree)
-
-
-def _joined(operator: str, parts: list[str]) -> str:
-    return f"({operator.join(parts)})" if parts[1:] else parts[0]
 
 
 def _is_text(node: ast.expr) -> bool:
@@ -81,22 +52,22 @@ class _Expressions:
             yield from self._raised(node)
             return
         elif isinstance(node, ast.If | ast.While | ast.IfExp):
-            yield from self._turned(node.test)
+            yield from operators.turned(self._source, node.test)
         elif isinstance(node, ast.comprehension):
             for condition in node.ifs:
-                yield from self._turned(condition)
+                yield from operators.turned(self._source, condition)
         elif isinstance(node, ast.BoolOp):
-            yield from self._bool(node)
+            yield from operators.exchanged(self._source, node)
         elif isinstance(node, ast.Compare):
-            yield from self._compare(node)
+            yield from operators.compared(self._source, node)
             for each in (node.left, *node.comparators):
                 if not (isinstance(each, ast.Constant) and each.value is None):
                     yield from self.of(each, self._source.of(node.left))
             return
         elif isinstance(node, ast.BinOp | ast.AugAssign):
-            yield from self._computed(node)
+            yield from operators.computed(self._source, node)
         elif isinstance(node, ast.UnaryOp):
-            yield self._source.replaced(node, self._wrapped(node.operand))
+            yield self._source.replaced(node, operators.wrapped(self._source, node.operand))
         elif isinstance(node, ast.Await):
             yield from self._await(node)
         elif isinstance(node, ast.List | ast.Set | ast.Dict):
@@ -106,9 +77,12 @@ class _Expressions:
     def _inside(self, node: ast.AST, about: str) -> Iterator[Edit]:
         if isinstance(node, ast.Dict):
             for key, each in zip(node.keys, node.values, strict=True):
-                if key is not None:
-                    yield from self.of(key)
                 yield from self.of(each, about if key is None else self._source.of(key))
+            return
+        if isinstance(node, ast.List | ast.Set):
+            for each in node.elts:
+                if not isinstance(each, ast.Constant):
+                    yield from self.of(each, about)
             return
         for field, value in ast.iter_fields(node):
             name = about
@@ -147,11 +121,6 @@ class _Expressions:
             return
         for child in ast.iter_child_nodes(node):
             yield from self._annotation(child)
-
-    def _wrapped(self, node: ast.expr) -> str:
-        text = self._source.of(node)
-        loose = isinstance(node, ast.BoolOp | ast.IfExp | ast.Lambda | ast.NamedExpr | ast.BinOp)
-        return f"({text})" if loose else text
 
     def _moved(self, node: ast.Constant, about: str) -> Iterator[Edit]:
         value = node.value
@@ -210,40 +179,6 @@ class _Expressions:
             ):
                 yield edit
 
-    def _turned(self, test: ast.expr) -> Iterator[Edit]:
-        if isinstance(test, ast.Compare) and len(test.ops) == 1:
-            return  # its operator is
-        if not isinstance(test, ast.UnaryOp | ast.Constant):
-            yield self._source.replaced(test, f"not {self._wrapped(test)}")
-
-    def _bool(self, node: ast.BoolOp) -> Iterator[Edit]:
-        kind = " and " if isinstance(node.op, ast.And) else " or "
-        turned = " or " if isinstance(node.op, ast.And) else " and "
-        parts = [*map(self._wrapped, node.values)]
-        for index in range(len(parts)):
-            yield self._source.replaced(node, _joined(kind, parts[:index] + parts[index + 1 :]))
-        yield self._source.replaced(node, _joined(turned, parts))
-
-    def _compare(self, node: ast.Compare) -> Iterator[Edit]:
-        left = node.left
-        for op, right in zip(node.ops, node.comparators, strict=True):
-            start, end = self._source.end(left), self._source.start(right)
-            between = self._source.text[start:end]
-            for new in _COMPARED[type(op)]:
-                before = between[: len(between) - len(between.lstrip(" )\n"))]
-                after = between[len(between.rstrip(" (\n")) :]
-                yield Edit(start, end, f"{before}{new}{after}")
-            left = right
-
-    def _computed(self, node: ast.BinOp | ast.AugAssign) -> Iterator[Edit]:
-        if isinstance(node, ast.BinOp):
-            start, end = self._source.end(node.left), self._source.start(node.right)
-        else:
-            start, end = self._source.end(node.target), self._source.start(node.value)
-        between = self._source.text[start:end]
-        if found := _COMPUTED.get(type(node.op)):
-            yield Edit(start, end, between.replace(*found, 1))
-
     def _await(self, node: ast.Await) -> Iterator[Edit]:
         """Only where what is awaited goes on by itself: else nothing runs, as without the line."""
         called = node.value.func if isinstance(node.value, ast.Call) else None
@@ -252,6 +187,7 @@ class _Expressions:
             yield self._source.replaced(node, self._source.of(node.value))
 
     def _entries(self, node: ast.List | ast.Set | ast.Dict) -> Iterator[Edit]:
+        """One less. A key or a constant that is moved would be missed in the same way."""
         if not isinstance(node, ast.Dict):
             if not isinstance(getattr(node, "ctx", None), ast.Store):
                 for index in range(len(node.elts)):

@@ -7,24 +7,23 @@ in a process of its own and writes one line of JSON for each result.
 from __future__ import annotations
 
 import json
-import linecache
 import os
-import re
 import select
 import shutil
 import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import RUNNING
+from tests.mutants.child import Child
 from tests.services import PgBouncer, Postgres, Redis
 
 Report = Callable[..., None]
@@ -44,45 +43,6 @@ class Ended:
     @property
     def slow(self) -> bool:
         return self.seconds.get(self.test, SLOW) >= SLOW
-
-
-class Child:
-    """What runs in the child: the tests, until the first fails."""
-
-    def __init__(self, out: IO[str]) -> None:
-        self._out = out
-        self._failed = ""
-
-    def say(self, **what: Any) -> None:
-        self._out.write(json.dumps(what) + "\n")
-        self._out.flush()
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        report = yield
-        if call.excinfo and report.failed and not _of_the_text(call.excinfo):
-            self._failed = " ".join(f"{call.excinfo.typename}: {call.excinfo.value}".split())[:200]
-        return report
-
-    def run(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
-        session.config.pluginmanager.register(self)
-        for index, item in enumerate(items):
-            self.say(test=item.name)
-            following = items[index + 1] if index + 1 < len(items) else None
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if self._failed:
-                self.say(failed=item.name, why=self._failed)
-                return
-        self.say(green=True)
-
-
-def _of_the_text(error: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Whether a test only noticed that a line of the block reads differently."""
-    entry = error.traceback[-1]
-    line = linecache.getline(str(entry.path), entry.lineno + 1)
-    return error.errisinstance(AssertionError) and bool(re.search(r"\.code\b(?!\.replace)", line))
 
 
 class Mutation:
