@@ -85,7 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--correct",
         metavar="FILE",
-        help="the code to take for the Correct block of the one rule whose proof is run",
+        help="code for the Correct block of the one rule, or Markdown for the one reference, tested",
     )
     group.addoption(
         "--environment",
@@ -109,7 +109,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `--exchange` only what is given a block is of interest; with `--correct`, that one."""
-    blocks = {"incorrect", "correct"} if config.getoption("--exchange") else {"correct"}
+    blocks = (
+        {"incorrect", "correct"} if config.getoption("--exchange") else {"correct", "reference"}
+    )
     if config.getoption("--exchange") or config.getoption("--correct"):
         items[:] = [item for item in items if blocks & set(getattr(item, "fixturenames", ()))]
     if config.getoption("--correct") and len({item.path for item in items}) > 1:

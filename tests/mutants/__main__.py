@@ -1,6 +1,6 @@
 """`python -m tests.mutants [RULE ...]`: change the Correct blocks, and see whether a test notices.
 
-Without rules: of all. Exit code 0 where every survivor is listed with its reason, 1 where one is
+Without rules: of all, and the blocks of the references. Exit code 0 where every survivor is listed with its reason, 1 where one is
 not or a proof is broken, 2 for a wrong call.
 """
 
@@ -15,14 +15,15 @@ import sys
 import time
 from collections.abc import Sequence
 
+from tests.mutants import records
 from tests.mutants.generate import Mutant
-from tests.mutants.records import Subject, rules
+from tests.mutants.records import Subject
 from tests.mutants.run import Broken, Result, run, tasks
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("rules", nargs="*", metavar="RULE", help="e.g. asyncio-timeout")
+    parser.add_argument("rules", nargs="*", metavar="RULE", help="or a reference")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once (1)")
     parser.add_argument("--only-stale", action="store_true", help="rules whose record is stale")
     parser.add_argument("--survivors", action="store_true", help="print the change of each")
@@ -34,11 +35,12 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, help="of the sample; printed where it is not given")
     options = parser.parse_args(given)
-    known = rules()
+    known = records.names()
     for rule in options.rules:
         if rule not in known:
             near = difflib.get_close_matches(rule, known, 1)
-            parser.error(f"no rule {rule}" + (f"; did you mean {near[0]}?" if near else ""))
+            meant = f"; did you mean {near[0]}?" if near else ""
+            parser.error(f"no rule or reference {rule}{meant}")
     if sum(map(bool, (options.only_stale, options.match, options.sample))) > 1:
         parser.error("--only-stale, --match and --sample do not go together")
     if options.jobs < 1 or (options.sample is not None and options.sample < 1):
@@ -61,7 +63,7 @@ Chosen = list[tuple[Subject, Sequence[Mutant]]]
 
 
 def _chosen(options: argparse.Namespace) -> Chosen:
-    subjects = [Subject(name) for name in options.rules or rules()]
+    subjects = [records.subject(name) for name in options.rules or records.names()]
     if options.only_stale or options.sample:  # a sample is compared with fresh records
         subjects = [each for each in subjects if bool(each.stale()) is options.only_stale]
     chosen: Chosen = [(subject, subject.mutants) for subject in subjects]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-
 import pytest
 
 from tests.mutants.generate import block_digest, mutants
-from tests.mutants.records import Subject, rules
+from tests.mutants.records import names, subject
 from tests.mutants.source import without_comments
 from tests.mutants.tables import after
 
@@ -47,10 +45,10 @@ def test_places_are_right_behind_letters_of_two_bytes() -> None:
     ]
 
 
-@pytest.mark.parametrize("rule", rules())
-def test_the_mutants_of_a_rule_compile_and_differ(rule: str) -> None:
-    subject = Subject(rule)
-    shapes = {ast.dump(ast.parse(each.code)) for each in subject.mutants}
-    assert len(shapes) == len(subject.mutants) > 0
-    assert ast.dump(ast.parse(subject.code)) not in shapes
-    assert len({each.name for each in subject.mutants}) == len(subject.mutants)
+@pytest.mark.parametrize("name", names())
+def test_the_mutants_of_a_rule_or_a_reference_differ(name: str) -> None:
+    found = subject(name).mutants
+    codes = {each.code for each in found}
+    assert len(codes) == len(found) > 0
+    assert subject(name).code not in codes
+    assert len({each.name for each in found}) == len(found)

@@ -10,35 +10,38 @@ from typing import Any
 
 import pytest
 
-from tests.mutants.records import FOLDER, WANTED, Record, Subject, rules
+from tests.mutants import records
+from tests.mutants.records import WANTED, Record, Subject, names
 
 RULE = "asyncio-timeout"
 
 
-@pytest.mark.parametrize("rule", rules())
-def test_each_rule_has_a_fresh_record_and_a_reason_for_each_survivor(rule: str) -> None:
-    subject = Subject(rule)
-    assert not subject.stale(), f"{rule} {subject.stale()}: run make mutants RULE={rule}"
+@pytest.mark.parametrize("name", names())
+def test_each_has_a_fresh_record_and_a_reason_for_each_survivor(name: str) -> None:
+    subject = records.subject(name)
+    assert not subject.stale(), f"{name} {subject.stale()}: run make mutants RULE={name}"
     unlisted = subject.unlisted()
-    assert not unlisted, f"the proof of {rule} does not notice: {unlisted}"
+    assert not unlisted, f"no test of {name} notices: {unlisted}"
     assert not subject.misfits()
 
 
 def test_the_proofs_of_each_category_notice_nine_mutants_in_ten() -> None:
     killed: dict[str, int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
-    for rule in rules():
-        if record := Subject(rule).load():
-            category, _, _ = rule.partition("-")
-            killed[category] += record.killed
-            total[category] += record.total
+    for subject in map(records.subject, names()):
+        if record := subject.load():
+            killed[subject.category] += record.killed
+            total[subject.category] += record.total
     few = {each: f"{killed[each]} of {total[each]}" for each in total}
     assert all(killed[each] >= WANTED * total[each] for each in total), few
 
 
-def test_records_and_reasons_are_those_of_rules() -> None:
-    assert {path.stem for path in FOLDER.glob("*")} <= set(rules())
-    assert {path.suffix for path in FOLDER.glob("*")} <= {".json", ".yml"}
+def test_records_and_reasons_are_those_of_rules_and_references() -> None:
+    subjects = [*map(records.subject, names())]
+    known = {path for each in subjects for path in (each.record_path, each.reasons_path)}
+    assert {
+        path for folder in {each.folder for each in subjects} for path in folder.glob("*")
+    } <= known
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def subject(tmp_path: Path) -> Subject:
     return Subject(RULE, tmp_path / "mutants")
 
 
-def names_of(subject: Subject) -> list[str]:
+def mutants_of(subject: Subject) -> list[str]:
     return [each.name for each in subject.mutants]
 
 
@@ -57,7 +60,7 @@ def test_a_rule_without_a_record_is_stale(subject: Subject) -> None:
 
 
 def test_a_record_is_read_as_it_was_written(subject: Subject) -> None:
-    _, survivor, *_ = names_of(subject)
+    _, survivor, *_ = mutants_of(subject)
     record = subject.record([survivor])
     subject.save(record)
     assert subject.load() == record
@@ -83,7 +86,7 @@ def test_a_record_that_cannot_be_read_is_stale(subject: Subject) -> None:
 
 
 def test_a_survivor_needs_a_reason(subject: Subject) -> None:
-    first, second, *_ = names_of(subject)
+    first, second, *_ = mutants_of(subject)
     subject.save(subject.record([first, second]))
     subject.reasons_path.write_text(json.dumps({first: "no test can wait for a day"}), "utf-8")
     assert subject.unlisted() == [second]
@@ -93,14 +96,14 @@ def test_a_survivor_needs_a_reason(subject: Subject) -> None:
 
 @pytest.mark.parametrize("reason", [None, "", "equivalent", 5])
 def test_a_reason_is_a_sentence(reason: object, subject: Subject) -> None:
-    first, *_ = names_of(subject)
+    first, *_ = mutants_of(subject)
     subject.save(subject.record([first]))
     subject.reasons_path.write_text(json.dumps({first: reason}), "utf-8")
     assert subject.misfits() == [f"{RULE}.yml: `{first}` has no reason"]
 
 
 def test_a_reason_is_for_a_survivor(subject: Subject) -> None:
-    first, second, *_ = names_of(subject)
+    first, second, *_ = mutants_of(subject)
     subject.save(subject.record([second]))
     reasons = dict.fromkeys((first, second, "a -> b"), "no test can wait for a day")
     subject.reasons_path.write_text(json.dumps(reasons), "utf-8")
