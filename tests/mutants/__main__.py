@@ -64,8 +64,11 @@ Chosen = list[tuple[Subject, Sequence[Mutant]]]
 
 def _chosen(options: argparse.Namespace) -> Chosen:
     subjects = [records.subject(name) for name in options.rules or records.names()]
+    stale = [bool(each.stale()) for each in subjects]  # reads all, before anything runs
     if options.only_stale or options.sample:  # a sample is compared with fresh records
-        subjects = [each for each in subjects if bool(each.stale()) is options.only_stale]
+        subjects = [
+            each for each, old in zip(subjects, stale, strict=True) if old is options.only_stale
+        ]
     chosen: Chosen = [(subject, subject.mutants) for subject in subjects]
     if options.match:
         chosen = [
@@ -109,6 +112,14 @@ def _over(
     return not misfits and not subject.unlisted()
 
 
+def _recorded(subject: Subject) -> bool:
+    """Say what a fresh record leaves to do; whether that is nothing."""
+    found = [*(f"survived `{name}`" for name in subject.unlisted()), *subject.misfits()]
+    if found:
+        _say("\n  ".join([f"{subject.name}, as recorded:", *found]))
+    return not found
+
+
 def main(given: Sequence[str] | None = None) -> int:
     options = _arguments(given)
     chosen = _chosen(options)
@@ -117,7 +128,7 @@ def main(given: Sequence[str] | None = None) -> int:
             sys.stdout.write("".join(f"{subject.name}: {each.name}\n" for each in found))
         return 0
     total = sum(len(found) for _, found in chosen)
-    _say(f"{total} mutants of {len(chosen)} rules")
+    _say(f"{total} mutants of {len(chosen)} rules and references")
     began = time.monotonic()
     results: dict[str, list[Result]] = {subject.name: [] for subject, _ in chosen}
     broken: set[str] = set()
@@ -139,6 +150,11 @@ def main(given: Sequence[str] | None = None) -> int:
             took = time.monotonic() - began
             _say(f"{name}: {killed} of {len(found)} killed ({done}/{total}, {took:.0f} s)")
             well &= _over(each.subject, found, results[name], options)
+    if options.only_stale:
+        ran = {subject.name for subject, _ in chosen}
+        others = [name for name in options.rules or records.names() if name not in ran]
+        left = [name for name in others if not _recorded(records.subject(name))]
+        well &= not left
     return 0 if well and not broken else 1
 
 

@@ -27,6 +27,7 @@ WANTED = 0.9  # of the mutants of each category are noticed
 class Subject:
     """A rule's Correct block and its proof.
 
+    What it has read it keeps, for a run must not be recorded for what was changed meanwhile.
     `folder` is where the record and the reasons lie: beside the proof, unless a test says another.
     """
 
@@ -57,9 +58,12 @@ class Subject:
 
     def record(self, survivors: list[str]) -> Record:
         """The record of a run that is over: of all mutants, these were not noticed."""
+        return Record(*self._digests, len(self.mutants), sorted(survivors))
+
+    @cached_property
+    def _digests(self) -> tuple[str, str, str]:
         names = digest(each.name for each in self.mutants)
-        proof = digest([self.proof.read_text("utf-8")])
-        return Record(self.block, proof, names, len(self.mutants), sorted(survivors))
+        return self.block, digest([self.proof.read_text("utf-8")]), names
 
     @property
     def reasons_path(self) -> Path:

@@ -14,8 +14,8 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Mutation:
         self._report = report
         self._folder = folder
         self._child: int | None = None
+        self._stack = ExitStack()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -63,8 +64,8 @@ class Mutation:
         seconds: dict[str, float] = {}
         try:
             for index, code in enumerate(self._codes):
-                with self._servers(session, items):
-                    ended = self._fork(session, items, code, seconds)
+                self._start(session, items)
+                ended = self._fork(session, items, code, seconds)
                 if index == 0:
                     if not ended.green:
                         self._report(broken=f"its proof is red: {ended.test}: {ended.why}")
@@ -79,28 +80,22 @@ class Mutation:
             self._close()
         return True
 
-    _stack: ExitStack | None = None
-
-    @contextmanager
-    def _servers(self, session: pytest.Session, items: Sequence[pytest.Item]) -> Iterator[None]:
-        """The session's servers, new ones where a mutant has ended them."""
+    def _start(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
+        """Start the session's servers; new ones where a mutant has ended them."""
         running = session.config.stash.setdefault(RUNNING, {})
-        if self._stack and not all(server.running for server in running.values()):
-            self._close()
-        if self._stack is None:
-            self._stack = ExitStack()
-            names = {name for item in items for name in getattr(item, "fixturenames", ())}
-            running["postgres"] = postgres = self._stack.enter_context(Postgres())
-            if "redis_server" in names:
-                running["redis_server"] = self._stack.enter_context(Redis())
-            if "pgbouncer" in names:
-                running["pgbouncer"] = self._stack.enter_context(PgBouncer(postgres))
-        yield
+        if all(server.running for server in running.values()) and running:
+            return
+        self._close()
+        self._stack = ExitStack()
+        names = {name for item in items for name in getattr(item, "fixturenames", ())}
+        running["postgres"] = postgres = self._stack.enter_context(Postgres())
+        if "redis_server" in names:
+            running["redis_server"] = self._stack.enter_context(Redis())
+        if "pgbouncer" in names:
+            running["pgbouncer"] = self._stack.enter_context(PgBouncer(postgres))
 
     def _close(self) -> None:
-        if self._stack is not None:
-            self._stack.close()
-            self._stack = None
+        self._stack.close()
 
     def _fork(
         self,
@@ -183,27 +178,17 @@ def serve(proof: Path, codes: Sequence[str], out: int) -> None:
     def report(**what: Any) -> None:
         os.write(out, json.dumps(what).encode() + b"\n")
 
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(1) if os.getpid() != mine else _stop())
-    mine = os.getpid()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     quiet = os.open(folder / "log", os.O_WRONLY | os.O_CREAT)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     try:
         (folder / "block.py").write_text(codes[0], "utf-8")
-        options = [
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "--capture=no",
-            "--tb=no",
-            f"--basetemp={folder / 'tmp'}",
-        ]
+        options = ["-q", "--capture=no", "--tb=no", "-p", "no:cacheprovider"]
+        options += [f"--correct={folder / 'block.py'}", f"--basetemp={folder / 'tmp'}"]
         # anyio is a plugin, too, and was imported before.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        ended = pytest.main(
-            [str(proof), *options, f"--correct={folder / 'block.py'}"],
-            plugins=[Mutation(codes, report, folder)],
-        )
+        ended = pytest.main([str(proof), *options], plugins=[Mutation(codes, report, folder)])
         if ended not in (0, 1, 5):
             report(broken=(folder / "log").read_text("utf-8", "replace")[-2000:])
     except BaseException:
@@ -211,7 +196,3 @@ def serve(proof: Path, codes: Sequence[str], out: int) -> None:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _stop() -> None:
-    raise KeyboardInterrupt
