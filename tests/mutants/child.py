@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import linecache
 import re
@@ -21,6 +22,10 @@ class Child:
     def say(self, **what: Any) -> None:
         self._out.write(json.dumps(what) + "\n")
         self._out.flush()
+
+    def pytest_runtest_teardown(self) -> None:
+        """Collect garbage, so that what a test has left open is told of in that test."""
+        gc.collect()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

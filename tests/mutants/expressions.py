@@ -18,6 +18,7 @@ _LOGS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 _CHAIN = {"execution_options", "limit", "offset", "options", "order_by", "returning", "values"}
 _CHAIN |= {"filter", "group_by", "having", "where", "with_for_update"}
 _ANY_NUMBER = _CHAIN | {"count", "gather", "max", "min", "suppress"}  # of arguments
+_METRICS = {"Counter", "Gauge", "Histogram", "Summary"}  # take a description second
 _BACKGROUND = {"create_task", "ensure_future", "gather", "run_in_executor", "shield"}
 
 
@@ -156,7 +157,8 @@ class _Expressions:
         for index, each in enumerate(nodes):
             value = each.value if isinstance(each, ast.keyword) else each
             keyword = isinstance(each, ast.keyword)
-            if index == 0 and label and _is_text(value):
+            said = (index == 0 and label) or (index == 1 and name in _METRICS)
+            if said and _is_text(value):
                 continue
             if keyword or (nodes[1:] and (name in _ANY_NUMBER or each is node.args[-1])):
                 yield self._source.dropped(nodes, index)

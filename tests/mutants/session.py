@@ -6,6 +6,7 @@ in a process of its own and writes one line of JSON for each result.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -62,6 +63,8 @@ class Mutation:
             self._report(broken="its proof cannot be collected, or no test takes the block")
             return True
         seconds: dict[str, float] = {}
+        gc.collect()
+        gc.freeze()  # what is here now is not looked at in the children
         try:
             for index, code in enumerate(self._codes):
                 self._start(session, items)

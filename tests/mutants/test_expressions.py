@@ -85,6 +85,11 @@ def test_a_log_line_keeps_its_text() -> None:
     check([("logger.info('gone: %s', x)", ["pass", "logger.info('gone: %s')"])])
 
 
+def test_a_metric_keeps_its_description() -> None:
+    waiting = after("x = Gauge('waiting', 'Tasks')")
+    assert waiting == ["x = Gauge(\"waitingXX\", 'Tasks')", "x = Gauge('waiting')"]
+
+
 def test_a_condition_is_turned() -> None:
     check(
         [
