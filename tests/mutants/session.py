@@ -16,16 +16,17 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from tests.conftest import RUNNING
+from tests.conftest import RUNNING, running
 from tests.mutants.child import Child
-from tests.services import PgBouncer, Postgres, Redis
+from tests.services import Server
 
 Report = Callable[..., None]
 FLOOR, FACTOR = 4.0, 5.0  # seconds for a test, and times what it took with the block as it stands
@@ -84,18 +85,33 @@ class Mutation:
         return True
 
     def _start(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
-        """Start the session's servers; new ones where a mutant has ended them."""
-        running = session.config.stash.setdefault(RUNNING, {})
-        if all(server.running for server in running.values()) and running:
+        """Open the session's fixtures that are servers; anew where a mutant has ended one."""
+        open_now = session.config.stash.setdefault(RUNNING, {})
+        if open_now and all(server.running for server in open_now.values()):
             return
         self._close()
+        open_now.clear()
         self._stack = ExitStack()
-        names = {name for item in items for name in getattr(item, "fixturenames", ())}
-        running["postgres"] = postgres = self._stack.enter_context(Postgres())
-        if "redis_server" in names:
-            running["redis_server"] = self._stack.enter_context(Redis())
-        if "pgbouncer" in names:
-            running["pgbouncer"] = self._stack.enter_context(PgBouncer(postgres))
+
+        fixtures = {
+            name: session._fixturemanager.getfixturedefs(name, session)
+            for item in items
+            for name in getattr(item, "fixturenames", ())
+        }
+
+        def opened(name: str) -> Any:
+            if name not in open_now:
+                fixture = (fixtures[name] or ())[-1]
+                request = SimpleNamespace(config=session.config, fixturename=name)
+                needs = [each for each in fixture.argnames if each != "request"]
+                given = {each: opened(each) for each in needs}
+                opening: Any = contextmanager(fixture.func)
+                open_now[name] = self._stack.enter_context(opening(request=request, **given))
+            return open_now[name]
+
+        for name, found in fixtures.items():
+            if found and _is_server(found[-1]):
+                opened(name)
 
     def _close(self) -> None:
         self._stack.close()
@@ -172,6 +188,14 @@ class Mutation:
                 os.killpg(self._child, signal.SIGKILL)
             os.waitpid(self._child, 0)
             self._child = None
+
+
+def _is_server(fixture: Any) -> bool:
+    """Whether a fixture is one of the servers that `running` gives."""
+    if fixture.scope != "session" or fixture.func.__module__ != running.__module__:
+        return False
+    given = get_args(get_type_hints(fixture.func).get("return"))
+    return bool(given) and isinstance(given[0], type) and issubclass(given[0], Server)
 
 
 def serve(proof: Path, codes: Sequence[str], out: int) -> None:

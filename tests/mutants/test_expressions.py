@@ -86,8 +86,7 @@ def test_a_log_line_keeps_its_text() -> None:
 
 
 def test_a_metric_keeps_its_description() -> None:
-    waiting = after("x = Gauge('waiting', 'Tasks')")
-    assert waiting == ["x = Gauge(\"waitingXX\", 'Tasks')", "x = Gauge('waiting')"]
+    check([("x = Gauge('waiting', 'Tasks')", ["x = Gauge(\"waitingXX\", 'Tasks')"])])
 
 
 def test_a_condition_is_turned() -> None:
