@@ -11,6 +11,7 @@ import difflib
 import os
 import random
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -159,6 +160,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: end all that runs
     try:
         sys.exit(main())
     except KeyboardInterrupt:

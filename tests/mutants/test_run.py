@@ -190,14 +190,15 @@ def test_mutants_are_listed_without_a_run() -> None:
     assert done.stdout.splitlines() == names
 
 
-def test_an_interrupt_ends_all(temporary: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_all(how: signal.Signals, temporary: Path) -> None:
     argv = [sys.executable, "-m", "tests.mutants", "asyncio-timeout", "--match", "timeout"]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
         while not list(temporary.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         assert process.wait(60) == 130
 
 
