@@ -8,17 +8,16 @@ export PYTEST_ADDOPTS := -o cache_dir=$(PACKLORE_DEV)/pytest
 export PYTHONPYCACHEPREFIX := $(PACKLORE_DEV)/compiled
 export RUFF_CACHE_DIR := $(PACKLORE_DEV)/ruff
 
-# The first of these that is Python 3.11 or later.
-CANDIDATES := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python
-FOUND := $(shell for each in $(CANDIDATES); do \
-	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
-	&& echo "$$each" && break; done)
+# Which Python a side runs on: asked only where one is needed.
+python = $(shell scripts/python.sh $(1))
 NEW := $(PACKLORE_DEV)/newest
 OLD := $(PACKLORE_DEV)/oldest
 PROOFS ?= tests/proofs
-# One PgBouncer before and one after 1.21, which follows prepared statements: SUITE/PACKAGE/PROGRAM.
-PGBOUNCERS := bookworm/pgbouncer/pgbouncer trixie/pgbouncer/pgbouncer
-REDIS := trixie/redis-server+redis-tools/redis-server
+# What `make servers` takes from which Debian release: both PgBouncers, since 1.21 changed what holds
+# behind one, and the Redis of the newest side alone.
+SERVERS := $(PACKLORE_DEV)/servers
+UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer \
+	newest/redis-server:trixie:redis-server+redis-tools
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
 .PHONY: help run test test-clients lint format servers proofs proofs-oldest evidence build bench bench-finding bench-load release clean
@@ -48,8 +47,7 @@ format: $(NEW)/.test ## format the code
 	@$(NEW)/bin/ruff check --fix -q . ; $(NEW)/bin/ruff format .
 
 servers: ## unpack both PgBouncers and a Redis from Debian beside the system, where apt is
-	@$(FOUND) scripts/unpack.py $(PACKLORE_DEV)/servers $(PGBOUNCERS)
-	@$(FOUND) scripts/unpack.py $(NEW)/servers $(REDIS)
+	@$(call python,newest) scripts/unpack.py $(SERVERS) $(UNPACKED)
 
 proofs: $(NEW)/.test ## run the proofs on the newest releases; PROOFS=FILE names one
 	@$(NEW)/bin/python -m pytest $(PROOFS)
@@ -75,32 +73,29 @@ bench-load: $(NEW)/.test ## measure requests a second over HTTP
 	@$(NEW)/bin/python -m benchmarks.load
 
 release: ## commit what users need to the branch `skill`
-	@$(FOUND) scripts/release.py
+	@$(call python,newest) scripts/release.py
 
 clean: ## remove the environments and caches
 	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers hypothesis mypy pytest compiled ruff)
 
-$(NEW)/.made:
-	@test -n "$(FOUND)" || { echo "packlore needs Python 3.11 or later: set PYTHON=..." >&2; exit 1; }
-	@echo "setting up $(NEW) with $(FOUND)" >&2
-	@$(FOUND) -m venv $(NEW) || { echo "the venv module is missing (Debian: python3-venv)" >&2; exit 1; }
-	@$(NEW)/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
+$(NEW)/.python $(OLD)/.python: %/.python:
+	@python=$$(scripts/python.sh $(@:$(PACKLORE_DEV)/%/.python=%)) || exit 1; \
+	echo "setting up $* with $$python" >&2; "$$python" -m venv --clear $*
+	@$*/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
 	@touch $@
 
-$(NEW)/.run: $(NEW)/.made pyproject.toml constraints.txt
+$(NEW)/.run: $(NEW)/.python pyproject.toml constraints.txt
 	@echo "installing the server" >&2
 	@$(NEW)/bin/python -m pip install -q -c constraints.txt -e .
 	@touch $@
 
 $(NEW)/.test: $(NEW)/.run
 	@echo "installing what the tests and proofs need" >&2
-	@$(NEW)/bin/python -m pip install -q -c constraints.txt --group test --group proofs
+	@$(NEW)/bin/python -m pip install -q -c constraints.txt --group test --group newest
 	@touch $@
 
-$(OLD)/.test: $(NEW)/.made pyproject.toml constraints-oldest.txt
-	@echo "setting up $(OLD) with the oldest releases the rules claim" >&2
-	@$(FOUND) -m venv $(OLD)
-	@$(OLD)/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
-	@$(OLD)/bin/python -m pip install -q -c constraints-oldest.txt --group proofs \
+$(OLD)/.test: $(OLD)/.python pyproject.toml constraints-oldest.txt
+	@echo "installing the oldest releases the rules claim" >&2
+	@$(OLD)/bin/python -m pip install -q -c constraints-oldest.txt --group oldest \
 		markdown-it-py pytest pytest-asyncio pytest-timeout pyyaml
 	@touch $@

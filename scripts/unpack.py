@@ -1,5 +1,5 @@
 """Takes programs out of a Debian release into a folder each, with the libraries that they need and
-the loader that starts them: python scripts/unpack.py FOLDER SUITE/PACKAGE[+PACKAGE]/PROGRAM...
+the loader that starts them: python scripts/unpack.py FOLDER PROGRAM:SUITE:PACKAGE[+PACKAGE]...
 
 So a machine can have one program in two releases. Nothing is installed, and nobody has to be root:
 apt fetches the packages with lists of its own, from the mirror that this machine uses."""
@@ -106,18 +106,21 @@ def lay(root: Path, program: str, to: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Lay each program into FOLDER/PROGRAM-SUITE, in place of what lies there."""
+    """Lay each program into FOLDER/PROGRAM-SUITE, in place of what lies there.
+
+    A PROGRAM may stand in a folder: newest/redis-server.
+    """
     folder, *asked = arguments
     address = mirror()
     with tempfile.TemporaryDirectory() as scratch:
         releases: dict[str, Release] = {}
         for each in asked:
-            suite, packages, program = each.split("/")
+            program, suite, packages = each.split(":")
             if suite not in releases:
                 releases[suite] = Release(suite, Path(scratch, suite))
                 releases[suite].open(address)
             new = Path(scratch, "new")
-            lay(releases[suite].unpack(*packages.split("+")), program, new)
+            lay(releases[suite].unpack(*packages.split("+")), Path(program).name, new)
             place = Path(folder, f"{program}-{suite}")
             shutil.rmtree(place, ignore_errors=True)
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from packlore.parse import Parsed, parse
+from tests.services import Server
 
 ROOT = Path(__file__).parents[2]
 _GIVEN = re.compile(r"^# given: (?P<names>[\w, ]+)$", re.MULTILINE)
@@ -86,6 +87,11 @@ class Witness:
     texts: list[str] = field(default_factory=list)
     incorrect: str = ""
     correct: str = ""
+    servers: dict[str, set[str]] = field(default_factory=dict)
+
+    def ran_on(self, server: Server) -> None:
+        """Remember a server and its version."""
+        self.servers.setdefault(server.name, set()).add(server.version)
 
     def saw(self, *things: str | BaseException) -> None:
         """Remember a text, or an exception with its causes and its group, as Python prints it."""

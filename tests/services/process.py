@@ -1,5 +1,7 @@
 """What every server program needs: a port, a folder, a log, and an end."""
 
+from __future__ import annotations
+
 import os
 import pwd
 import re
@@ -16,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 HOST = "127.0.0.1"
 
@@ -133,6 +135,7 @@ class Server(ABC):
     host = HOST
     name: str
     version: str  # as the program tells it
+    started: ClassVar[list[Server]] = []  # all of this process, in their order
     start_timeout = 30.0  # seconds
     stop_timeout = 20.0  # seconds, then it is forced
     stop_signal = signal.SIGTERM
@@ -180,6 +183,7 @@ class Server(ABC):
             return
         first = self._process is None
         if first:
+            Server.started.append(self)
             self._prepare(self._opened())
         for _ in range(5):
             already = len(self.log)
@@ -252,11 +256,13 @@ def find_program(name: str, *folders: str) -> Path | None:
 def unpacked(name: str) -> list[Path]:
     """Find the folders into which `make servers` laid this program, each from a Debian release.
 
-    First come those of this environment alone, then those of all environments.
+    First come those of this environment alone, then those of all.
     """
     own = Path(sys.prefix)
-    places = (own, Path(os.environ.get("PACKLORE_DEV") or own.parent))
-    return [each for place in places for each in sorted(place.glob(f"servers/{name}-*"))]
+    servers = Path(os.environ.get("PACKLORE_DEV") or own.parent, "servers")
+    return [
+        each for place in (servers / own.name, servers) for each in sorted(place.glob(f"{name}-*"))
+    ]
 
 
 def command(place: Path, name: str) -> list[str | Path]:
@@ -272,6 +278,6 @@ def version_of(program: Sequence[str | Path]) -> str:
         told = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as broken:
         raise ServiceMissing(f"{program[-1]} does not run: {broken}") from None
-    found = re.search(r"\d+(\.\d+)+", told.stdout)
+    found = re.search(r"\d+(\.\d+|(beta|rc)\d+)+", told.stdout)
     assert found, told.stdout
     return found[0]
