@@ -18,9 +18,12 @@ PROOFS ?= tests/proofs
 SERVERS := $(PACKLORE_DEV)/servers
 UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer \
 	newest/redis-server:trixie:redis-server+redis-tools
+UNPACKED_TODAY := $(subst :trixie:,:sid:,$(UNPACKED))
+TODAY := $(PACKLORE_DEV)/today
+CONSTRAINTS ?= constraints.txt
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
-.PHONY: help run test test-clients lint format servers proofs proofs-oldest evidence build bench bench-finding bench-load release clean
+.PHONY: help run test test-clients lint format servers proofs proofs-oldest evidence changes build bench bench-finding bench-load release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -60,6 +63,14 @@ evidence: $(NEW)/.test $(OLD)/.test ## run the proofs on both and write referenc
 	@$(OLD)/bin/python -m pytest tests/proofs --environment oldest --record
 	@$(NEW)/bin/python -m tests.proofs.evidence
 
+changes: ## run the proofs on what is newest today, without pins, and say what differs from the record
+	@rm -rf $(TODAY)
+	-@$(MAKE) servers proofs PACKLORE_DEV=$(TODAY) CONSTRAINTS=/dev/null UNPACKED="$(UNPACKED_TODAY)" \
+		PROOFS="tests/proofs --record=$(TODAY)/seen --outcomes=$(TODAY)/outcomes.json"
+	@$(call python,newest) scripts/changes.py tests/proofs/observed/newest $(TODAY)/seen/newest \
+		$(TODAY)/outcomes.json > $(TODAY)/changes.md
+	@cat $(TODAY)/changes.md
+
 build: $(NEW)/.run ## write what derives from the pack
 	@$(NEW)/bin/packlore build $(ASKED)
 
@@ -76,7 +87,7 @@ release: ## commit what users need to the branch `skill`
 	@$(call python,newest) scripts/release.py
 
 clean: ## remove the environments and caches
-	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers hypothesis mypy pytest compiled ruff)
+	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers today hypothesis mypy pytest compiled ruff)
 
 $(NEW)/.python $(OLD)/.python: %/.python:
 	@python=$$(scripts/python.sh $(@:$(PACKLORE_DEV)/%/.python=%)) || exit 1; \
@@ -84,14 +95,14 @@ $(NEW)/.python $(OLD)/.python: %/.python:
 	@$*/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
 	@touch $@
 
-$(NEW)/.run: $(NEW)/.python pyproject.toml constraints.txt
+$(NEW)/.run: $(NEW)/.python pyproject.toml $(CONSTRAINTS)
 	@echo "installing the server" >&2
-	@$(NEW)/bin/python -m pip install -q -c constraints.txt -e .
+	@$(NEW)/bin/python -m pip install -q -c $(CONSTRAINTS) -e .
 	@touch $@
 
 $(NEW)/.test: $(NEW)/.run
 	@echo "installing what the tests and proofs need" >&2
-	@$(NEW)/bin/python -m pip install -q -c constraints.txt --group test --group newest
+	@$(NEW)/bin/python -m pip install -q -c $(CONSTRAINTS) --group test --group newest
 	@touch $@
 
 $(OLD)/.test: $(OLD)/.python pyproject.toml constraints-oldest.txt

@@ -80,7 +80,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="which set of versions this is; decides which record of observations is meant",
     )
     group.addoption("--outcomes", metavar="FILE", help="write how each test ended, as JSON")
-    group.addoption("--record", action="store_true", help="write down what the proofs observe")
+    group.addoption(
+        "--record",
+        metavar="FOLDER",
+        nargs="?",
+        type=Path,
+        const=evidence.FOLDER,
+        help="write down what the proofs observe, into a folder for each environment",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -85,5 +85,6 @@ def _shared_servers(request: pytest.FixtureRequest, _module_witness: Witness) ->
 def _record(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     config = request.config
-    if config.getoption("--record"):
-        evidence.record(config.getoption("--environment"), config.stash.get(WITNESSES, {}))
+    if folder := config.getoption("--record"):
+        folder /= config.getoption("--environment")
+        evidence.record(folder, config.stash.get(WITNESSES, {}))

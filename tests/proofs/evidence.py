@@ -77,9 +77,8 @@ def _texts(rule: RuleFile) -> list[str]:
     return [*blocks, source, *(path.read_text(encoding="utf-8") for path in beside)]
 
 
-def record(environment: str, witnesses: dict[str, Witness]) -> None:
+def record(folder: Path, witnesses: dict[str, Witness]) -> None:
     """Write what `witnesses` saw; rules that did not run keep what they had."""
-    folder = FOLDER / environment
     folder.mkdir(parents=True, exist_ok=True)
     for rule_id, witness in witnesses.items():
         rule = RuleFile.load(rule_id)
