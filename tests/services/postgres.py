@@ -109,7 +109,7 @@ class Postgres(Server):
         """Copy them to where the server's user can read them, as it can not in a closed home."""
         prefix = self._installed.parent
         copy = to / "postgres" / "pginstall"
-        shutil.copytree(prefix, copy)
+        shutil.copytree(prefix, copy, ignore=shutil.ignore_patterns("include"))
         # Where the pip package's programs look for their libraries, from their own place.
         libraries = prefix.parents[1] / f"{prefix.parent.name}.libs"
         if libraries.is_dir():

