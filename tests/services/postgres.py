@@ -1,5 +1,6 @@
 """A PostgreSQL server of one's own, and fresh databases in it."""
 
+import atexit
 import os
 import pwd
 import secrets
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +83,26 @@ def _candidates() -> Iterator[Path]:
         yield version / "bin"
 
 
+@cache
+def _copied(binaries: Path, owner: pwd.struct_passwd) -> Path:
+    """Copy them to where this user can read them, as it can not in a closed home.
+
+    The copy serves all servers of this process and goes with it.
+    """
+    folder = GuardedFolder(owner)
+    atexit.register(folder.close)
+    prefix = binaries.parent
+    copy = folder.path / "postgres" / "pginstall"
+    shutil.copytree(prefix, copy, ignore=shutil.ignore_patterns("include"))
+    # Where the pip package's programs look for their libraries, from their own place.
+    libraries = prefix.parents[1] / f"{prefix.parent.name}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder.path / libraries.name)
+    for path in folder.path.rglob("*"):
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+    return copy / "bin"
+
+
 class Postgres(Server):
     """A PostgreSQL server, in UTF-8, that trusts its superuser `postgres`."""
 
@@ -102,21 +124,8 @@ class Postgres(Server):
         except PermissionError:
             if self._user is None:
                 raise
-            self._binaries = self._copy_binaries(folder.path / "copied", self._user)
+            self._binaries = _copied(self._installed, self._user)
             self._initdb(folder)
-
-    def _copy_binaries(self, to: Path, owner: pwd.struct_passwd) -> Path:
-        """Copy them to where the server's user can read them, as it can not in a closed home."""
-        prefix = self._installed.parent
-        copy = to / "postgres" / "pginstall"
-        shutil.copytree(prefix, copy, ignore=shutil.ignore_patterns("include"))
-        # Where the pip package's programs look for their libraries, from their own place.
-        libraries = prefix.parents[1] / f"{prefix.parent.name}.libs"
-        if libraries.is_dir():
-            shutil.copytree(libraries, to / libraries.name)
-        for path in (to, *to.rglob("*")):
-            os.chown(path, owner.pw_uid, owner.pw_gid)
-        return copy / "bin"
 
     def _initdb(self, folder: GuardedFolder) -> None:
         options = f"--auth=trust --username={USER} --no-locale --encoding=UTF8 --no-sync".split()
