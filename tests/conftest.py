@@ -2,14 +2,18 @@
 
 import json
 import os
-from collections.abc import Generator, Iterator
+import random
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.proofs import evidence
-from tests.services import Database, PgBouncer, Postgres, Redis, ServiceMissing
+from tests.services import Database, PgBouncer, Postgres, Redis, Server, ServiceMissing
+
+S = TypeVar("S", bound=Server)
 
 
 @contextmanager
@@ -23,10 +27,30 @@ def skip_where_missing() -> Iterator[None]:
         pytest.skip(str(missing))
 
 
+def or_skip(make: Callable[[], S]) -> Callable[[], S]:
+    """What makes a server, or skips the test."""
+    return skip_where_missing()(make)
+
+
+# Servers that run already, by the name of their fixture: the session does not start or end them.
+RUNNING = pytest.StashKey[dict[str, Any]]()
+
+
+@contextmanager
+def running(request: pytest.FixtureRequest, make: Callable[[], S]) -> Iterator[S]:
+    """The server of a session's fixture: one that runs already, else one of the session's own."""
+    found = request.config.stash.get(RUNNING, {}).get(request.fixturename or "")
+    if found is not None:
+        yield found
+        return
+    with make() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
     """One PostgreSQL for the whole session."""
-    with Postgres() as server:
+    with running(request, Postgres) as server:
         yield server
 
 
@@ -40,29 +64,23 @@ def database(postgres: Postgres) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[Redis]:
+def redis_server(request: pytest.FixtureRequest) -> Iterator[Redis]:
     """One Redis for the whole session."""
-    with skip_where_missing():
-        server = Redis()
-    with server:
+    with running(request, or_skip(Redis)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+def pgbouncer(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[PgBouncer]:
     """One PgBouncer before 1.21, in transaction mode, in front of `postgres`."""
-    with skip_where_missing():
-        server = PgBouncer(postgres, release="old")
-    with server:
+    with running(request, or_skip(lambda: PgBouncer(postgres, release="old"))) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def pgbouncer_current(postgres: Postgres) -> Iterator[PgBouncer]:
+def pgbouncer_current(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[PgBouncer]:
     """One PgBouncer of 1.21 or later, in transaction mode, in front of `postgres`."""
-    with skip_where_missing():
-        server = PgBouncer(postgres, release="current")
-    with server:
+    with running(request, or_skip(lambda: PgBouncer(postgres, release="current"))) as server:
         yield server
 
 
@@ -74,10 +92,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="give every proof Correct for Incorrect and the other way round: all must fail",
     )
     group.addoption(
+        "--correct",
+        metavar="FILE",
+        help="code for the Correct block of the one rule, or Markdown for the one reference, tested",
+    )
+    group.addoption(
         "--environment",
         choices=evidence.ENVIRONMENTS,
         default="newest",
         help="which set of versions this is; decides which record of observations is meant",
+    )
+    group.addoption(
+        "--mutant-seed",
+        type=int,
+        default=random.randrange(10**6),
+        help="draw the mutants that this seed draws; the header of a run tells its own",
     )
     group.addoption("--outcomes", metavar="FILE", help="write how each test ended, as JSON")
     group.addoption(
@@ -90,11 +119,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"--mutant-seed {config.getoption('--mutant-seed')}"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--exchange` only what is given a block is of interest."""
-    if config.getoption("--exchange"):
-        blocks = {"incorrect", "correct"}
+    """With `--exchange` only what is given a block is of interest; with `--correct`, that one."""
+    blocks = (
+        {"incorrect", "correct"} if config.getoption("--exchange") else {"correct", "reference"}
+    )
+    if config.getoption("--exchange") or config.getoption("--correct"):
         items[:] = [item for item in items if blocks & set(getattr(item, "fixturenames", ()))]
+    if config.getoption("--correct") and len({item.path for item in items}) > 1:
+        raise pytest.UsageError("--correct FILE is for one proof: name its file")
 
 
 OUTCOMES = pytest.StashKey[dict[str, dict[str, str]]]()

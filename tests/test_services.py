@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 import tests.services.uvicorn as uvicorn_module
-from tests.conftest import skip_where_missing
+from tests.conftest import or_skip
 from tests.services import (
     Database,
     PgBouncer,
@@ -264,8 +264,7 @@ def test_redis_answers_and_forgets(redis_server: Redis) -> None:
 async def test_pgbouncer_shares_few_backends_among_many_clients(
     postgres: Postgres, database: Database, release: Literal["old", "current"]
 ) -> None:
-    with skip_where_missing():
-        bouncer = PgBouncer(postgres, release=release, pool_size=2)
+    bouncer = or_skip(lambda: PgBouncer(postgres, release=release, pool_size=2))()
     with bouncer:
         url = bouncer.url(database.name, None)
         clients = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(10)]

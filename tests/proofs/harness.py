@@ -43,6 +43,7 @@ class Block:
         """
         assert set(given) == set(self.given), f"{self.path} says it is given {self.given}"
         module: Any = ModuleType(f"block_{next(_numbers)}")
+        del module.__spec__  # from 3.15 on, a traceback warns of one without a loader
         sys.modules[module.__name__] = module
         module.__dict__.update(given, __file__=str(ROOT / self.path))
         code = compile("\n" * (self.line - 1) + self.code, self.path, "exec", dont_inherit=True)

@@ -90,7 +90,8 @@ def _copied(binaries: Path, owner: pwd.struct_passwd) -> Path:
     The copy serves all servers of this process and goes with it.
     """
     folder = GuardedFolder(owner)
-    atexit.register(folder.close)
+    ours = os.getpid()
+    atexit.register(lambda: folder.close() if os.getpid() == ours else None)  # not in a fork
     prefix = binaries.parent
     copy = folder.path / "postgres" / "pginstall"
     shutil.copytree(prefix, copy, ignore=shutil.ignore_patterns("include"))
