@@ -8,17 +8,22 @@ export PYTEST_ADDOPTS := -o cache_dir=$(PACKLORE_DEV)/pytest
 export PYTHONPYCACHEPREFIX := $(PACKLORE_DEV)/compiled
 export RUFF_CACHE_DIR := $(PACKLORE_DEV)/ruff
 
-# The first of these that is Python 3.11 or later.
-CANDIDATES := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python
-FOUND := $(shell for each in $(CANDIDATES); do \
-	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
-	&& echo "$$each" && break; done)
+# Which Python a side runs on: asked only where one is needed.
+python = $(shell scripts/python.sh $(1))
 NEW := $(PACKLORE_DEV)/newest
 OLD := $(PACKLORE_DEV)/oldest
 PROOFS ?= tests/proofs
+# What `make servers` takes from which Debian release: both PgBouncers, since 1.21 changed what holds
+# behind one, and the Redis of the newest side alone.
+SERVERS := $(PACKLORE_DEV)/servers
+UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer \
+	newest/redis-server:trixie:redis-server+redis-tools
+UNPACKED_TODAY := $(subst :trixie:,:sid:,$(UNPACKED))
+TODAY := $(PACKLORE_DEV)/today
+CONSTRAINTS ?= constraints.txt
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
-.PHONY: help run test test-clients lint format proofs proofs-oldest mutants evidence build bench bench-finding bench-load new release clean
+.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load new release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -44,6 +49,9 @@ lint: $(NEW)/.test ## check code and pack
 format: $(NEW)/.test ## format the code
 	@$(NEW)/bin/ruff check --fix -q . ; $(NEW)/bin/ruff format .
 
+servers: ## unpack both PgBouncers and a Redis from Debian beside the system, where apt is
+	@$(call python,newest) scripts/unpack.py $(SERVERS) $(UNPACKED)
+
 proofs: $(NEW)/.test ## run the proofs on the newest releases; PROOFS=FILE names one
 	@$(NEW)/bin/python -m pytest $(PROOFS)
 
@@ -61,6 +69,14 @@ evidence: $(NEW)/.test $(OLD)/.test ## run the proofs on both and write referenc
 new: $(NEW)/.run ## begin a rule and its proof: RULE=<category>-<name>
 	@$(NEW)/bin/packlore new $(RULE)
 
+changes: ## run the proofs on what is newest today, without pins, and say what differs from the record
+	@rm -rf $(TODAY)
+	-@$(MAKE) servers proofs PACKLORE_DEV=$(TODAY) CONSTRAINTS=/dev/null UNPACKED="$(UNPACKED_TODAY)" \
+		PROOFS="tests/proofs --record=$(TODAY)/seen --outcomes=$(TODAY)/outcomes.json"
+	@$(call python,newest) scripts/changes.py tests/proofs/observed/newest $(TODAY)/seen/newest \
+		$(TODAY)/outcomes.json > $(TODAY)/changes.md
+	@cat $(TODAY)/changes.md
+
 build: $(NEW)/.run ## write what derives from the pack
 	@$(NEW)/bin/packlore build $(ASKED)
 
@@ -74,32 +90,29 @@ bench-load: $(NEW)/.test ## measure requests a second over HTTP
 	@$(NEW)/bin/python -m benchmarks.load
 
 release: ## commit what users need to the branch `skill`
-	@$(FOUND) scripts/release.py
+	@$(call python,newest) scripts/release.py
 
 clean: ## remove the environments and caches
-	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest hypothesis mypy pytest compiled ruff)
+	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers today hypothesis mypy pytest compiled ruff)
 
-$(NEW)/.made:
-	@test -n "$(FOUND)" || { echo "packlore needs Python 3.11 or later: set PYTHON=..." >&2; exit 1; }
-	@echo "setting up $(NEW) with $(FOUND)" >&2
-	@$(FOUND) -m venv $(NEW) || { echo "the venv module is missing (Debian: python3-venv)" >&2; exit 1; }
-	@$(NEW)/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
+$(NEW)/.python $(OLD)/.python: %/.python:
+	@python=$$(scripts/python.sh $(@:$(PACKLORE_DEV)/%/.python=%)) || exit 1; \
+	echo "setting up $* with $$python" >&2; "$$python" -m venv --clear $*
+	@$*/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
 	@touch $@
 
-$(NEW)/.run: $(NEW)/.made pyproject.toml constraints.txt
+$(NEW)/.run: $(NEW)/.python pyproject.toml $(CONSTRAINTS)
 	@echo "installing the server" >&2
-	@$(NEW)/bin/python -m pip install -q -c constraints.txt -e .
+	@$(NEW)/bin/python -m pip install -q -c $(CONSTRAINTS) -e .
 	@touch $@
 
 $(NEW)/.test: $(NEW)/.run
 	@echo "installing what the tests and proofs need" >&2
-	@$(NEW)/bin/python -m pip install -q -c constraints.txt --group test --group proofs
+	@$(NEW)/bin/python -m pip install -q -c $(CONSTRAINTS) --group test --group newest
 	@touch $@
 
-$(OLD)/.test: $(NEW)/.made pyproject.toml constraints-oldest.txt
-	@echo "setting up $(OLD) with the oldest releases the rules claim" >&2
-	@$(FOUND) -m venv $(OLD)
-	@$(OLD)/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
-	@$(OLD)/bin/python -m pip install -q -c constraints-oldest.txt --group proofs \
+$(OLD)/.test: $(OLD)/.python pyproject.toml constraints-oldest.txt
+	@echo "installing the oldest releases the rules claim" >&2
+	@$(OLD)/bin/python -m pip install -q -c constraints-oldest.txt --group oldest \
 		markdown-it-py pytest pytest-asyncio pytest-timeout pyyaml
 	@touch $@

@@ -72,8 +72,15 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def pgbouncer(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[PgBouncer]:
-    """One PgBouncer in transaction mode in front of `postgres`."""
-    with running(request, or_skip(lambda: PgBouncer(postgres))) as server:
+    """One PgBouncer before 1.21, in transaction mode, in front of `postgres`."""
+    with running(request, or_skip(lambda: PgBouncer(postgres, release="old"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_current(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[PgBouncer]:
+    """One PgBouncer of 1.21 or later, in transaction mode, in front of `postgres`."""
+    with running(request, or_skip(lambda: PgBouncer(postgres, release="current"))) as server:
         yield server
 
 
@@ -102,7 +109,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="draw the mutants that this seed draws; the header of a run tells its own",
     )
     group.addoption("--outcomes", metavar="FILE", help="write how each test ended, as JSON")
-    group.addoption("--record", action="store_true", help="write down what the proofs observe")
+    group.addoption(
+        "--record",
+        metavar="FOLDER",
+        nargs="?",
+        type=Path,
+        const=evidence.FOLDER,
+        help="write down what the proofs observe, into a folder for each environment",
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -23,6 +23,12 @@ IDS = {rule.id for rule in PACK.rules}
 SKILL = (ROOT / "SKILL.md").read_bytes().decode()
 
 
+def pins(name: str) -> list[list[str]]:
+    """The names and releases of a constraints file."""
+    lines = (ROOT / name).read_text().splitlines()
+    return [line.split("==") for line in lines if "==" in line]
+
+
 def test_every_rule_has_a_proof_and_every_proof_a_rule() -> None:
     proofs = {
         path.stem.removeprefix("test_").replace("_", "-")
@@ -92,9 +98,21 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 @pytest.mark.parametrize("environment", evidence.ENVIRONMENTS)
 def test_the_record_has_every_rule_in_each_environment(environment: str) -> None:
-    rules = evidence.load(environment)["rules"]
-    assert set(rules) == IDS
-    assert all(row["incorrect"] and row["correct"] for row in rules.values())
+    observations = evidence.load(environment)
+    assert set(observations) == IDS
+    assert all(seen["incorrect"] and seen["correct"] for seen in observations.values())
+
+
+@pytest.mark.parametrize(
+    ("environment", "constraints"),
+    [("newest", "constraints.txt"), ("oldest", "constraints-oldest.txt")],
+)
+def test_the_record_is_of_the_pinned_releases(environment: str, constraints: str) -> None:
+    pinned = {name.lower().replace("_", "-"): release for name, release in pins(constraints)}
+    for rule, seen in evidence.load(environment).items():
+        assert "Python" in seen["versions"], rule
+        for name, told in seen["versions"].items():
+            assert pinned.get(name, told) == told, f"{rule}: make evidence"
 
 
 def test_the_evidence_is_what_was_recorded() -> None:
@@ -106,7 +124,7 @@ def test_every_symptom_was_seen_somewhere(rule: Rule) -> None:
     seen = {
         symptom
         for environment in evidence.ENVIRONMENTS
-        for symptom in evidence.load(environment)["rules"][rule.id]["symptoms"]
+        for symptom in evidence.symptoms(environment, rule.id)
     }
     assert set(RuleFile.load(rule.id).symptoms) == seen
 
@@ -118,16 +136,12 @@ def test_the_median_rule_costs_less_than_700_tokens() -> None:
 
 
 def test_what_applies_is_what_the_oldest_environment_has() -> None:
-    pins = dict(
-        line.split("==")
-        for line in (ROOT / "constraints-oldest.txt").read_text().splitlines()
-        if "==" in line
-    )
+    oldest = dict(pins("constraints-oldest.txt"))
     for rule in PACK.rules:
         for library, versions in rule.applies.items():
-            if library in pins:
-                oldest = versions.removeprefix(">=").split(",")[0]
-                assert pins[library].startswith(oldest), f"{rule.id}: {library} {versions}"
+            if library in oldest:
+                first = versions.removeprefix(">=").split(",")[0]
+                assert oldest[library].startswith(first), f"{rule.id}: {library} {versions}"
 
 
 def test_links_of_rules_lead_to_first_party_documentation() -> None:

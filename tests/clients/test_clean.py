@@ -153,7 +153,7 @@ def test_make_leaves_nothing_in_the_tree(clone: Path, tmp_path: Path) -> None:
         pytest.skip("not run by make, whose environments this would use")
     tree = tmp_path / "python-backend"
     shutil.copytree(clone, tree)
-    old = [f"-o{place}/newest/{stamp}" for stamp in (".made", ".run", ".test")]
+    old = [f"-o{place}/newest/{stamp}" for stamp in (".python", ".run", ".test")]
     proof = "PROOFS=tests/proofs/test_asyncio_except_star.py"
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     out = run(["make", *old, "run", "build", "format", "proofs", proof], cwd=tree, env=env).stdout

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.proofs import evidence
 from tests.proofs.harness import Block, RuleFile, Witness
-from tests.services import Postgres
+from tests.services import Server
 
+SHARED = {"postgres", "pgbouncer", "pgbouncer_current", "redis_server"}
 WITNESSES = pytest.StashKey[dict[str, Witness]]()
 
 
@@ -38,11 +38,14 @@ def correct(request: pytest.FixtureRequest) -> Block:
     return block
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def _module_witness(request: pytest.FixtureRequest) -> Iterator[Witness]:
     config = request.config
     witness = Witness()
+    before = len(Server.started)
     yield witness
+    for server in Server.started[before:]:
+        witness.ran_on(server)
     whole = not config.getoption("-k") and not any("::" in str(arg) for arg in config.args)
     if not whole or config.getoption("--exchange") or config.getoption("--correct"):
         return
@@ -56,7 +59,7 @@ def _module_witness(request: pytest.FixtureRequest) -> Iterator[Witness]:
         symptom
         for environment in evidence.ENVIRONMENTS
         if environment != here
-        for symptom in evidence.load(environment)["rules"].get(rule.id, {}).get("symptoms", [])
+        for symptom in evidence.symptoms(environment, rule.id)
     }
     unseen = [symptom for symptom in witness.unseen(rule.symptoms) if symptom not in elsewhere]
     assert not unseen, f"{rule.path} lists symptoms that its proof never saw: {unseen}"
@@ -75,12 +78,17 @@ def witness(
         _module_witness.saw(*map(formatter.format, caplog.get_records("call")))
 
 
+@pytest.fixture(autouse=True)
+def _shared_servers(request: pytest.FixtureRequest, _module_witness: Witness) -> None:
+    """Remembers those of the session's servers that this test is given."""
+    for name in SHARED & set(request.fixturenames):
+        _module_witness.ran_on(request.getfixturevalue(name))
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _record(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[None]:
+def _record(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     config = request.config
-    if config.getoption("--record"):
-        seen = config.stash.get(WITNESSES, {})
-        with psycopg.connect(postgres.url()) as connection:
-            version = connection.info.parameter_status("server_version") or ""
-        evidence.record(config.getoption("--environment"), seen, version.split()[0])
+    if folder := config.getoption("--record"):
+        folder /= config.getoption("--environment")
+        evidence.record(folder, config.stash.get(WITNESSES, {}))

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from packlore.pack.parse import Parsed, parse
+from tests.services import Server
 
 ROOT = Path(__file__).parents[2]
 _GIVEN = re.compile(r"^# given: (?P<names>[\w, ]+)$", re.MULTILINE)
@@ -42,6 +43,7 @@ class Block:
         """
         assert set(given) == set(self.given), f"{self.path} says it is given {self.given}"
         module: Any = ModuleType(f"block_{next(_numbers)}")
+        del module.__spec__  # from 3.15 on, a traceback warns of one without a loader
         sys.modules[module.__name__] = module
         module.__dict__.update(given, __file__=str(ROOT / self.path))
         code = compile("\n" * (self.line - 1) + self.code, self.path, "exec", dont_inherit=True)
@@ -86,6 +88,11 @@ class Witness:
     texts: list[str] = field(default_factory=list)
     incorrect: str = ""
     correct: str = ""
+    servers: dict[str, set[str]] = field(default_factory=dict)
+
+    def ran_on(self, server: Server) -> None:
+        """Remember a server and its version."""
+        self.servers.setdefault(server.name, set()).add(server.version)
 
     def saw(self, *things: str | BaseException) -> None:
         """Remember a text, or an exception with its causes and its group, as Python prints it."""

@@ -101,7 +101,12 @@ async def _three_orders(
     ) as engine:
         app = _Awaited(_run(block, async_sessionmaker(engine), scope).app)
         statuses = []
-        async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        # uvicorn closes the connection of a task that failed, perhaps while the next order is sent.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        async with (
+            serving(app) as served,
+            httpx.AsyncClient(base_url=served.url, limits=fresh) as client,
+        ):
             for number in range(3):
                 statuses.append((await client.post(f"/orders/{number}")).status_code)
                 await app.finished()

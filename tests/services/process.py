@@ -1,12 +1,16 @@
 """What every server program needs: a port, a folder, a log, and an end."""
 
+from __future__ import annotations
+
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -14,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 HOST = "127.0.0.1"
 
@@ -125,7 +129,7 @@ def spawn(
 class _Inherited:
     """A process that a parent of this one started, and waits for: the part of Popen that we use."""
 
-    def __init__(self, process: "subprocess.Popen[bytes] | _Inherited") -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | _Inherited) -> None:
         self.pid: int = process.pid
         self._process = process  # which would warn, once forgotten, that nobody waited for it
 
@@ -158,6 +162,8 @@ class Server(ABC):
 
     host = HOST
     name: str
+    version: str  # as the program tells it
+    started: ClassVar[list[Server]] = []  # all of this process, in their order
     start_timeout = 30.0  # seconds
     stop_timeout = 20.0  # seconds, then it is forced
     stop_signal = signal.SIGTERM
@@ -210,6 +216,7 @@ class Server(ABC):
             return
         first = self._process is None
         if first:
+            Server.started.append(self)
             self._prepare(self._opened())
         for _ in range(5):
             already = len(self.log)
@@ -278,3 +285,33 @@ def find_program(name: str, *folders: str) -> Path | None:
         if found := shutil.which(name, path=path):
             return Path(found)
     return None
+
+
+def unpacked(name: str) -> list[Path]:
+    """Find the folders into which `make servers` laid this program, each from a Debian release.
+
+    First come those of this environment alone, then those of all.
+    """
+    own = Path(sys.prefix)
+    servers = Path(os.environ.get("PACKLORE_DEV") or own.parent, "servers")
+    return [
+        each for place in (servers / own.name, servers) for each in sorted(place.glob(f"{name}-*"))
+    ]
+
+
+def command(place: Path, name: str) -> list[str | Path]:
+    """Give the command that starts a program, which lies in a folder of `unpacked` or is `place`."""
+    if place.is_dir():
+        return [place / "loader", "--library-path", place, place / name]
+    return [place]
+
+
+def version_of(program: Sequence[str | Path]) -> str:
+    """Ask a server program for its version; ServiceMissing where it does not run here."""
+    try:
+        told = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as broken:
+        raise ServiceMissing(f"{program[-1]} does not run: {broken}") from None
+    found = re.search(r"\d+(\.\d+|(beta|rc)\d+)+", told.stdout)
+    assert found, told.stdout
+    return found[0]
