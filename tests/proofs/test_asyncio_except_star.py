@@ -59,7 +59,9 @@ async def _statuses(app: FastAPI) -> list[int]:
         httpx.AsyncClient(base_url=served.url, timeout=10) as client,
     ):
         orders = (FINE, NO_CUSTOMER, NO_STOCK, BOTH_DOWN, BUG)
-        return [(await client.get(f"/orders/{each}")).status_code for each in orders]
+        answers = [await client.get(f"/orders/{each}") for each in orders]
+    assert answers[0].json() in (None, {"customer": "Ada", "stock": "7"})
+    return [answer.status_code for answer in answers]
 
 
 async def _fail(error: Exception) -> None:
