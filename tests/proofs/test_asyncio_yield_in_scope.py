@@ -120,16 +120,39 @@ async def _numbers_in_a_timeout(clock: Clock) -> Generator:
         yield 2
 
 
-async def test_a_generator_that_nothing_holds_is_closed_at_once() -> None:
-    async def consume() -> int:
-        clock = Clock()
-        async for _ in _numbers_in_a_timeout(clock):
+async def test_a_generator_that_nothing_holds_is_closed_later_and_by_another_task() -> None:
+    closed_by: list[asyncio.Task[Any] | None] = []
+
+    async def numbers(clock: Clock) -> Generator:
+        try:
+            async with clock.timeout(60):
+                yield 1
+                yield 2
+        finally:
+            closed_by.append(asyncio.current_task())
+
+    async def consume(clock: Clock) -> None:
+        async for _ in numbers(clock):
             break
+        assert closed_by == []
         await asyncio.sleep(0.01)
         await clock.time_passes()
-        return 1
 
-    assert await asyncio.create_task(consume()) == 1
+    consumer = asyncio.create_task(consume(Clock()))
+    await consumer
+    assert len(closed_by) == 1
+    assert closed_by[0] is not consumer
+
+
+async def test_until_then_its_scope_still_cancels_the_consumer() -> None:
+    async def consume(clock: Clock) -> None:
+        async for _ in _numbers_in_a_timeout(clock):
+            break
+        await clock.time_passes()
+
+    consumer = asyncio.create_task(consume(Clock()))
+    await asyncio.wait([consumer], timeout=10)
+    assert consumer.cancelled()
 
 
 async def test_aclosing_helps_after_a_break_and_not_in_the_body() -> None:
