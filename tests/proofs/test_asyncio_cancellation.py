@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -158,6 +159,40 @@ async def test_a_return_on_cancellation_silences_the_timeout() -> None:
     async with asyncio.timeout(0.01) as limit:
         assert await answer() == "cancelled"
     assert limit.expired()
+
+
+async def test_cancelled_error_can_be_caught_and_raised_again() -> None:
+    events: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            events.append("stopped")
+            raise
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(work(), 0.01)
+    assert events == ["stopped"]
+
+
+async def test_under_an_anyio_scope_a_swallowed_cancellation_comes_again() -> None:
+    swallowed = 0
+
+    async def work() -> None:
+        nonlocal swallowed
+        for _ in range(3):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(10)
+            swallowed += 1
+
+    async def scoped() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await work()
+
+    await asyncio.wait_for(asyncio.create_task(scoped()), 10)
+    assert swallowed == 3
 
 
 async def _cancelled_while_it_waits_for_its_child(wait: Callable[[Any], Awaitable[Any]]) -> bool:
