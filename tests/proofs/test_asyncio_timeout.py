@@ -25,6 +25,8 @@ async def _rates(block: Block) -> tuple[list[float | BaseException], int]:
     async def fetch_rate(currency: str) -> float:
         if currency == "CHF":
             return 1.1
+        if currency == "BUG":
+            raise TypeError
         await _hang()
         return 1.0
 
@@ -37,7 +39,9 @@ async def _rates(block: Block) -> tuple[list[float | BaseException], int]:
     async with asyncio.timeout(10):
         calls = [module.current_rate(each, SECONDS) for each in ("EUR", "USD", "JPY")]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        assert await module.current_rate("CHF") == 1.1  # in time
+        assert await module.current_rate("CHF", 10) == 1.1  # in time
+        with pytest.raises(TypeError):
+            await module.current_rate("BUG", 10)
     return results, fallbacks
 
 
