@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.proofs.tables import engine_with
 from tests.services import Database
 
@@ -82,12 +82,18 @@ async def _consume(orders: Generator, clock: Clock, consumer: Any) -> int | Base
     return await asyncio.wait_for(asyncio.create_task(consume()), 10)
 
 
+def _rows() -> list[dict[str, Any]]:
+    """More than two pages of open orders and some that are closed, the newest first."""
+    rows = [{"id": number + 1, "open": True} for number in range(ROWS)]
+    closed = [{"id": ROWS + number, "open": False} for number in range(1, 10)]
+    return [*closed, *reversed(rows)]
+
+
 async def _consume_block(block: Block, database: Database, consumer: Any) -> int | BaseException:
     clock = Clock()
     async with engine_with(Base, database.url()) as engine:
         async with engine.begin() as connection:
-            rows = [{"id": number + 1, "open": True} for number in range(ROWS)]
-            await connection.execute(insert(Order), rows)
+            await connection.execute(insert(Order), _rows())
         factory: Any = async_sessionmaker(engine, class_=AsyncSession)
         module = block.run(SessionFactory=factory, Order=Order)
         module.asyncio = SimpleNamespace(timeout=clock.timeout)
@@ -112,6 +118,43 @@ async def test_correct_leaves_its_consumer_alone(
 ) -> None:
     assert await _consume_block(correct, database, consumer) == rows
     witness.observed(correct="both went on; the slow loop read 250 of 250 rows")
+
+
+async def test_correct_reads_pages_in_order_and_holds_no_connection_between_them(
+    database: Database,
+) -> None:
+    block = RuleFile.load("asyncio-yield-in-scope").block(correct=True)
+    queries: list[str] = []
+    in_use: set[int] = set()
+    async with engine_with(Base, database.url()) as engine:
+        async with engine.begin() as connection:
+            await connection.execute(insert(Order), _rows())
+        module = block.run(SessionFactory=async_sessionmaker(engine), Order=Order)
+        event.listen(
+            engine.sync_engine, "before_cursor_execute", lambda *args: queries.append(args[2])
+        )
+        read: list[int] = []
+        async for order_id in module.open_orders():
+            read.append(order_id)
+            in_use.add(engine.pool.checkedout())  # type: ignore[attr-defined]
+        assert read == list(range(1, ROWS + 1))
+        assert (len(queries), in_use) == (3, {0})
+
+
+async def test_correct_bounds_a_query_that_hangs(database: Database) -> None:
+    block = RuleFile.load("asyncio-yield-in-scope").block(correct=True)
+    clock = Clock()
+    async with engine_with(Base, database.url()) as engine:
+        module = block.run(SessionFactory=async_sessionmaker(engine), Order=Order)
+        module.asyncio = SimpleNamespace(timeout=clock.timeout)
+        async with asyncio.timeout(20), engine.begin() as other:
+            await other.execute(text("LOCK TABLE orders"))
+            reading = asyncio.ensure_future(anext(module.open_orders()))
+            while not await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            await clock.time_passes()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reading, 5)
 
 
 async def _numbers_in_a_timeout(clock: Clock) -> Generator:
