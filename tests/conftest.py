@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--correct",
         metavar="FILE",
-        help="the code to take for the Correct block of the one rule whose proof is run",
+        help="code for the Correct block of the one rule, or Markdown for the one reference, tested",
     )
     group.addoption(
         "--environment",
@@ -92,13 +93,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="newest",
         help="which set of versions this is; decides which record of observations is meant",
     )
+    group.addoption(
+        "--mutant-seed",
+        type=int,
+        default=random.randrange(10**6),
+        help="draw the mutants that this seed draws; the header of a run tells its own",
+    )
     group.addoption("--outcomes", metavar="FILE", help="write how each test ended, as JSON")
     group.addoption("--record", action="store_true", help="write down what the proofs observe")
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"--mutant-seed {config.getoption('--mutant-seed')}"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `--exchange` only what is given a block is of interest; with `--correct`, that one."""
-    blocks = {"incorrect", "correct"} if config.getoption("--exchange") else {"correct"}
+    blocks = (
+        {"incorrect", "correct"} if config.getoption("--exchange") else {"correct", "reference"}
+    )
     if config.getoption("--exchange") or config.getoption("--correct"):
         items[:] = [item for item in items if blocks & set(getattr(item, "fixturenames", ()))]
     if config.getoption("--correct") and len({item.path for item in items}) > 1:

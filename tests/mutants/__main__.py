@@ -1,6 +1,6 @@
 """`python -m tests.mutants [RULE ...]`: change the Correct blocks, and see whether a test notices.
 
-Without rules: of all. Exit code 0 where every survivor is listed with its reason, 1 where one is
+Without rules: of all, and the blocks of the references. Exit code 0 where every survivor is listed with its reason, 1 where one is
 not or a proof is broken, 2 for a wrong call.
 """
 
@@ -15,28 +15,34 @@ import sys
 import time
 from collections.abc import Sequence
 
+from tests.mutants import records
 from tests.mutants.generate import Mutant
-from tests.mutants.records import Subject, rules
+from tests.mutants.records import Subject
 from tests.mutants.run import Broken, Result, run, tasks
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("rules", nargs="*", metavar="RULE", help="e.g. asyncio-timeout")
+    parser.add_argument("rules", nargs="*", metavar="RULE", help="or a reference")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once (1)")
     parser.add_argument("--only-stale", action="store_true", help="rules whose record is stale")
     parser.add_argument("--survivors", action="store_true", help="print the change of each")
     parser.add_argument("--killers", action="store_true", help="print which test noticed each")
     parser.add_argument("--list", action="store_true", help="print the names and run nothing")
     parser.add_argument("--match", metavar="TEXT", help="only names with this text; no record")
-    parser.add_argument("--sample", type=int, metavar="N", help="only N, compared with the record")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="only N of fresh records, to compare"
+    )
     parser.add_argument("--seed", type=int, help="of the sample; printed where it is not given")
     options = parser.parse_args(given)
-    known = rules()
+    known = records.names()
     for rule in options.rules:
         if rule not in known:
             near = difflib.get_close_matches(rule, known, 1)
-            parser.error(f"no rule {rule}" + (f"; did you mean {near[0]}?" if near else ""))
+            meant = f"; did you mean {near[0]}?" if near else ""
+            parser.error(f"no rule or reference {rule}{meant}")
+    if sum(map(bool, (options.only_stale, options.match, options.sample))) > 1:
+        parser.error("--only-stale, --match and --sample do not go together")
     if options.jobs < 1 or (options.sample is not None and options.sample < 1):
         parser.error("--jobs and --sample take a number from 1")
     return options
@@ -57,9 +63,12 @@ Chosen = list[tuple[Subject, Sequence[Mutant]]]
 
 
 def _chosen(options: argparse.Namespace) -> Chosen:
-    subjects = [Subject(name) for name in options.rules or rules()]
-    if options.only_stale:
-        subjects = [subject for subject in subjects if subject.stale()]
+    subjects = [records.subject(name) for name in options.rules or records.names()]
+    stale = [bool(each.stale()) for each in subjects]  # reads all, before anything runs
+    if options.only_stale or options.sample:  # a sample is compared with fresh records
+        subjects = [
+            each for each, old in zip(subjects, stale, strict=True) if old is options.only_stale
+        ]
     chosen: Chosen = [(subject, subject.mutants) for subject in subjects]
     if options.match:
         chosen = [
@@ -103,6 +112,14 @@ def _over(
     return not misfits and not subject.unlisted()
 
 
+def _recorded(subject: Subject) -> bool:
+    """Say what a fresh record leaves to do; whether that is nothing."""
+    found = [*(f"survived `{name}`" for name in subject.unlisted()), *subject.misfits()]
+    if found:
+        _say("\n  ".join([f"{subject.name}, as recorded:", *found]))
+    return not found
+
+
 def main(given: Sequence[str] | None = None) -> int:
     options = _arguments(given)
     chosen = _chosen(options)
@@ -111,7 +128,7 @@ def main(given: Sequence[str] | None = None) -> int:
             sys.stdout.write("".join(f"{subject.name}: {each.name}\n" for each in found))
         return 0
     total = sum(len(found) for _, found in chosen)
-    _say(f"{total} mutants of {len(chosen)} rules")
+    _say(f"{total} mutants of {len(chosen)} rules and references")
     began = time.monotonic()
     results: dict[str, list[Result]] = {subject.name: [] for subject, _ in chosen}
     broken: set[str] = set()
@@ -133,6 +150,11 @@ def main(given: Sequence[str] | None = None) -> int:
             took = time.monotonic() - began
             _say(f"{name}: {killed} of {len(found)} killed ({done}/{total}, {took:.0f} s)")
             well &= _over(each.subject, found, results[name], options)
+    if options.only_stale:
+        ran = {subject.name for subject, _ in chosen}
+        others = [name for name in options.rules or records.names() if name not in ran]
+        left = [name for name in others if not _recorded(records.subject(name))]
+        well &= not left
     return 0 if well and not broken else 1
 
 

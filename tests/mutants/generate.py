@@ -84,9 +84,9 @@ def _shape(code: str) -> str:
     try:
         tree = ast.parse(code)
         with warnings.catch_warnings():
-            warnings.simplefilter("error", SyntaxWarning)
+            warnings.simplefilter("ignore", SyntaxWarning)
             compile(tree, "mutant", "exec", dont_inherit=True)
-    except (SyntaxError, SyntaxWarning, ValueError):
+    except (SyntaxError, ValueError):
         return ""
     return ast.dump(tree)
 

@@ -1,12 +1,13 @@
-"""What is known of the mutants of each rule: a record that is derived, and reasons that are written.
+"""What is known of mutants: a record that is derived, and reasons that are written.
 
-`tests/proofs/mutants/<rule>.json` says how many mutants there are and which the proof did not
+`tests/proofs/mutants/<rule>.json`, or `tests/references/mutants/<reference>.json`, says how many mutants there are and which the proof did not
 notice, with digests of what it holds for. `<rule>.yml` gives a reason for each of those.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,23 +15,32 @@ from typing import Any
 
 import yaml
 
+from tests.blocks import python_blocks
 from tests.mutants.generate import Mutant, block_digest, digest, mutants
-from tests.proofs.harness import ROOT, RuleFile
+from tests.proofs.harness import ROOT, Block, RuleFile
+from tests.references.harness import PATHS
 
-FOLDER = ROOT / "tests" / "proofs" / "mutants"
 WANTED = 0.9  # of the mutants of each category are noticed
-COMMAND = "python -m tests.mutants"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A rule's Correct block and its proof."""
+    """A rule's Correct block and its proof.
+
+    What it has read it keeps, for a run must not be recorded for what was changed meanwhile.
+    `folder` is where the record and the reasons lie: beside the proof, unless a test says another.
+    """
 
     name: str
-    folder: Path = FOLDER
+    folder: Path = ROOT / "tests" / "proofs" / "mutants"
+
+    @property
+    def category(self) -> str:
+        return self.name.partition("-")[0]
 
     @cached_property
     def code(self) -> str:
+        """What is given to `--correct`, as it stands."""
         return RuleFile.load(self.name).block(correct=True).code
 
     @cached_property
@@ -41,11 +51,19 @@ class Subject:
     def proof(self) -> Path:
         return ROOT / "tests" / "proofs" / f"test_{self.name.replace('-', '_')}.py"
 
+    @property
+    def block(self) -> str:
+        """A digest of the code that is changed."""
+        return block_digest(self.code)
+
     def record(self, survivors: list[str]) -> Record:
         """The record of a run that is over: of all mutants, these were not noticed."""
+        return Record(*self._digests, len(self.mutants), sorted(survivors))
+
+    @cached_property
+    def _digests(self) -> tuple[str, str, str]:
         names = digest(each.name for each in self.mutants)
-        proof = digest([self.proof.read_text("utf-8")])
-        return Record(block_digest(self.code), proof, names, len(self.mutants), sorted(survivors))
+        return self.block, digest([self.proof.read_text("utf-8")]), names
 
     @property
     def reasons_path(self) -> Path:
@@ -56,18 +74,24 @@ class Subject:
         return self.folder / f"{self.name}.json"
 
     def load(self) -> Record | None:
-        if not self.record_path.exists():
+        """The record; None where there is none of this form."""
+        try:
+            return Record(**json.loads(self.record_path.read_text("utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
             return None
-        return Record(**json.loads(self.record_path.read_text("utf-8")))
 
     def save(self, record: Record) -> None:
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n"
         self.record_path.write_text(text, "utf-8")
 
     @property
     def reasons(self) -> dict[str, Any]:
         """Why no test can see a mutant, by the mutant's name."""
+        read = self._reasons()
+        return read if isinstance(read, dict) else {}
+
+    def _reasons(self) -> Any:
         if not self.reasons_path.exists():
             return {}
         return yaml.safe_load(self.reasons_path.read_text("utf-8")) or {}
@@ -93,7 +117,7 @@ class Subject:
         record = self.load()
         survivors = record.survivors if record else []
         known = {each.name for each in self.mutants}
-        found = []
+        found = [] if isinstance(self._reasons(), dict) else ["not a map of names to reasons"]
         for name, reason in self.reasons.items():
             if name not in survivors:
                 found.append(f"`{name}` {'is noticed' if name in known else 'is no mutant'}")
@@ -117,5 +141,59 @@ class Record:
         return self.total - len(self.survivors)
 
 
+@dataclass(frozen=True)
+class Reference(Subject):
+    """The blocks of a reference, all of which its tests run."""
+
+    folder: Path = ROOT / "tests" / "references" / "mutants"
+
+    @property
+    def category(self) -> str:
+        return "references"
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return [block for block, _ in python_blocks(PATHS[self.name])]
+
+    @cached_property
+    def code(self) -> str:
+        return PATHS[self.name].read_text("utf-8")
+
+    @cached_property
+    def mutants(self) -> list[Mutant]:
+        """Each is the whole text with a change in one block, whose definition its name begins with."""
+        found = []
+        lines = self.code.split("\n")
+        for block in self._blocks:
+            first = re.search(r"^(?:(?:async )?def|class) (\w+)", block.code, re.MULTILINE)
+            first = first or re.search(r"^(\w+)(?:: .*)? = ", block.code, re.MULTILINE)
+            key = first[1] if first else str(block.line)
+            before = lines[: block.line - 1]
+            after = lines[block.line - 1 + len(block.code.splitlines()) :]
+            for each in mutants(block.code):
+                text = "\n".join([*before, *each.code.splitlines(), *after])
+                line = block.line - 1 + each.line
+                found.append(Mutant(f"{key}: {each.name}", text, line))
+        return found
+
+    @property
+    def proof(self) -> Path:
+        return ROOT / "tests" / "references" / f"test_{self.name.replace('-', '_')}.py"
+
+    @property
+    def block(self) -> str:
+        return digest(block_digest(each.code) for each in self._blocks)
+
+
 def rules() -> list[str]:
     return sorted(path.stem for path in (ROOT / "rules").glob("[!_]*.md"))
+
+
+def subject(name: str) -> Subject:
+    """That of a rule or a reference."""
+    return Reference(name) if name in PATHS else Subject(name)
+
+
+def names() -> list[str]:
+    """Of all rules, then of all references."""
+    return [*rules(), *PATHS]

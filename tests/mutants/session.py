@@ -6,25 +6,25 @@ in a process of its own and writes one line of JSON for each result.
 
 from __future__ import annotations
 
+import gc
 import json
-import linecache
 import os
-import re
 import select
 import shutil
 import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import RUNNING
+from tests.mutants.child import Child
 from tests.services import PgBouncer, Postgres, Redis
 
 Report = Callable[..., None]
@@ -46,45 +46,6 @@ class Ended:
         return self.seconds.get(self.test, SLOW) >= SLOW
 
 
-class Child:
-    """What runs in the child: the tests, until the first fails."""
-
-    def __init__(self, out: IO[str]) -> None:
-        self._out = out
-        self._failed = ""
-
-    def say(self, **what: Any) -> None:
-        self._out.write(json.dumps(what) + "\n")
-        self._out.flush()
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        report = yield
-        if call.excinfo and report.failed and not _of_the_text(call.excinfo):
-            self._failed = " ".join(f"{call.excinfo.typename}: {call.excinfo.value}".split())[:200]
-        return report
-
-    def run(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
-        session.config.pluginmanager.register(self)
-        for index, item in enumerate(items):
-            self.say(test=item.name)
-            following = items[index + 1] if index + 1 < len(items) else None
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if self._failed:
-                self.say(failed=item.name, why=self._failed)
-                return
-        self.say(green=True)
-
-
-def _of_the_text(error: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Whether a test only noticed that a line of the block reads differently."""
-    entry = error.traceback[-1]
-    line = linecache.getline(str(entry.path), entry.lineno + 1)
-    return error.errisinstance(AssertionError) and bool(re.search(r"\.code\b(?!\.replace)", line))
-
-
 class Mutation:
     """The plugin: gives each code to the tests in turn, the block as it stands first."""
 
@@ -93,6 +54,7 @@ class Mutation:
         self._report = report
         self._folder = folder
         self._child: int | None = None
+        self._stack = ExitStack()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -101,10 +63,12 @@ class Mutation:
             self._report(broken="its proof cannot be collected, or no test takes the block")
             return True
         seconds: dict[str, float] = {}
+        gc.collect()
+        gc.freeze()  # what is here now is not looked at in the children
         try:
             for index, code in enumerate(self._codes):
-                with self._servers(session, items):
-                    ended = self._fork(session, items, code, seconds)
+                self._start(session, items)
+                ended = self._fork(session, items, code, seconds)
                 if index == 0:
                     if not ended.green:
                         self._report(broken=f"its proof is red: {ended.test}: {ended.why}")
@@ -119,28 +83,22 @@ class Mutation:
             self._close()
         return True
 
-    _stack: ExitStack | None = None
-
-    @contextmanager
-    def _servers(self, session: pytest.Session, items: Sequence[pytest.Item]) -> Iterator[None]:
-        """The session's servers, new ones where a mutant has ended them."""
+    def _start(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
+        """Start the session's servers; new ones where a mutant has ended them."""
         running = session.config.stash.setdefault(RUNNING, {})
-        if self._stack and not all(server.running for server in running.values()):
-            self._close()
-        if self._stack is None:
-            self._stack = ExitStack()
-            names = {name for item in items for name in getattr(item, "fixturenames", ())}
-            running["postgres"] = postgres = self._stack.enter_context(Postgres())
-            if "redis_server" in names:
-                running["redis_server"] = self._stack.enter_context(Redis())
-            if "pgbouncer" in names:
-                running["pgbouncer"] = self._stack.enter_context(PgBouncer(postgres))
-        yield
+        if all(server.running for server in running.values()) and running:
+            return
+        self._close()
+        self._stack = ExitStack()
+        names = {name for item in items for name in getattr(item, "fixturenames", ())}
+        running["postgres"] = postgres = self._stack.enter_context(Postgres())
+        if "redis_server" in names:
+            running["redis_server"] = self._stack.enter_context(Redis())
+        if "pgbouncer" in names:
+            running["pgbouncer"] = self._stack.enter_context(PgBouncer(postgres))
 
     def _close(self) -> None:
-        if self._stack is not None:
-            self._stack.close()
-            self._stack = None
+        self._stack.close()
 
     def _fork(
         self,
@@ -153,7 +111,6 @@ class Mutation:
         path.write_text(code, "utf-8")
         config = session.config
         config.option.correct = str(path)
-        temporary = self._folder / "tmp"
         reading, writing = os.pipe()
         self._child = os.fork()
         if self._child == 0:
@@ -163,7 +120,6 @@ class Mutation:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 for server in config.stash[RUNNING].values():
                     server.inherited()
-                config.option.basetemp = str(temporary)
                 with open(writing, "w") as out:  # noqa: PTH123
                     Child(out).run(session, items)
             finally:
@@ -176,7 +132,7 @@ class Mutation:
         finally:
             os.close(reading)
             self._kill()
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(self._folder / "tmp", ignore_errors=True)
 
     def _follow(self, reading: int, servers: dict[str, Any], limits: dict[str, float]) -> Ended:
         """Read what the child says, until it ends or a test takes too long."""
@@ -225,28 +181,21 @@ def serve(proof: Path, codes: Sequence[str], out: int) -> None:
     def report(**what: Any) -> None:
         os.write(out, json.dumps(what).encode() + b"\n")
 
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(1) if os.getpid() != mine else _stop())
-    mine = os.getpid()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     quiet = os.open(folder / "log", os.O_WRONLY | os.O_CREAT)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     try:
         (folder / "block.py").write_text(codes[0], "utf-8")
-        options = ["-q", "-p", "no:cacheprovider", "--capture=no", "--tb=no"]
+        options = ["-q", "--capture=no", "--tb=no", "-p", "no:cacheprovider"]
+        options += [f"--correct={folder / 'block.py'}", f"--basetemp={folder / 'tmp'}"]
         # anyio is a plugin, too, and was imported before.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        ended = pytest.main(
-            [str(proof), *options, f"--correct={folder / 'block.py'}"],
-            plugins=[Mutation(codes, report, folder)],
-        )
-        if ended not in (0, 1):
+        ended = pytest.main([str(proof), *options], plugins=[Mutation(codes, report, folder)])
+        if ended not in (0, 1, 5):
             report(broken=(folder / "log").read_text("utf-8", "replace")[-2000:])
     except BaseException:
         report(broken=traceback.format_exc()[-2000:])
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _stop() -> None:
-    raise KeyboardInterrupt

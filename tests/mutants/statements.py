@@ -11,6 +11,8 @@ from tests.mutants.source import Edit, Source
 # Stands for `contextlib.nullcontext`: it gives its argument to `as`, and does nothing at the end.
 UNDONE = '__import__("contextlib").nullcontext'
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module, ast.Lambda)
+_ENTERED = {"acquire", "begin", "begin_nested", "connect", "delete", "get", "patch", "post", "put"}
+_ENTERED |= {"request", "stream", "transaction"}
 _DROPPED = (
     ast.AugAssign
     | ast.Delete
@@ -84,14 +86,28 @@ def _changed(source: Source, node: ast.stmt) -> Iterator[Edit]:
         yield Edit(source.end(node.exc), source.end(node.cause), "")
     elif isinstance(node, ast.With | ast.AsyncWith):
         for item in node.items:
-            expression = item.context_expr
-            yield source.replaced(expression, f"{UNDONE}({source.of(expression)})")
+            yield _undone(source, node, item.context_expr)
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         for each in node.decorator_list:
             yield Edit(source.start(each) - 1, source.end(each), "")
 
 
+def _undone(source: Source, node: ast.With | ast.AsyncWith, manager: ast.expr) -> Edit:
+    """Without the end of a `with`; where nothing works before its start, with that."""
+    text = source.of(manager)
+    called = manager.func if isinstance(manager, ast.Call) else None
+    if isinstance(called, ast.Attribute) and called.attr in _ENTERED:
+        waited, kind = ("await ", "a") if isinstance(node, ast.AsyncWith) else ("", "")
+        text = f"{waited}{text}.__{kind}enter__()"
+    return source.replaced(manager, f"{UNDONE}({text})")
+
+
 def _widened(source: Source, caught: ast.expr) -> Iterator[Edit]:
+    """Or catching nothing, or one class less."""
+    yield source.replaced(caught, "()")
+    if isinstance(caught, ast.Tuple):
+        for index in range(len(caught.elts)):
+            yield source.dropped([*caught.elts], index)
     if source.of(caught) not in {"Exception", "BaseException"}:
         yield source.replaced(caught, "Exception")
     if source.of(caught) != "BaseException":

@@ -248,8 +248,9 @@ class Server(ABC):
         self._folder.watch(None)
 
     def close(self) -> None:
-        """Stop, and remove the folder."""
-        self.stop()
+        """Stop, and remove the folder. What a child has started in its place ends with the folder."""
+        if self.running:
+            self.stop()
         if self._folder is not None:
             self._folder.close()
         self._folder = self._process = None
