@@ -13,7 +13,7 @@ from sqlalchemy import event, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.proofs.harness import Block, RuleFile, Witness
+from tests.proofs.harness import Block, Witness
 from tests.proofs.tables import engine_with
 from tests.services import Database
 
@@ -120,16 +120,17 @@ async def test_correct_leaves_its_consumer_alone(
     witness.observed(correct="both went on; the slow loop read 250 of 250 rows")
 
 
-async def test_correct_reads_pages_in_order_and_holds_no_connection_between_them(
-    database: Database,
+async def test_correct_reads_pages_in_order_holds_no_connection_between_them_and_bounds_each(
+    correct: Block, database: Database
 ) -> None:
-    block = RuleFile.load("asyncio-yield-in-scope").block(correct=True)
+    clock = Clock()
     queries: list[str] = []
     in_use: set[int] = set()
     async with engine_with(Base, database.url()) as engine:
         async with engine.begin() as connection:
             await connection.execute(insert(Order), _rows())
-        module = block.run(SessionFactory=async_sessionmaker(engine), Order=Order)
+        module = correct.run(SessionFactory=async_sessionmaker(engine), Order=Order)
+        module.asyncio = SimpleNamespace(timeout=clock.timeout)
         event.listen(
             engine.sync_engine, "before_cursor_execute", lambda *args: queries.append(args[2])
         )
@@ -139,14 +140,6 @@ async def test_correct_reads_pages_in_order_and_holds_no_connection_between_them
             in_use.add(engine.pool.checkedout())  # type: ignore[attr-defined]
         assert read == list(range(1, ROWS + 1))
         assert (len(queries), in_use) == (3, {0})
-
-
-async def test_correct_bounds_a_query_that_hangs(database: Database) -> None:
-    block = RuleFile.load("asyncio-yield-in-scope").block(correct=True)
-    clock = Clock()
-    async with engine_with(Base, database.url()) as engine:
-        module = block.run(SessionFactory=async_sessionmaker(engine), Order=Order)
-        module.asyncio = SimpleNamespace(timeout=clock.timeout)
         async with asyncio.timeout(20), engine.begin() as other:
             await other.execute(text("LOCK TABLE orders"))
             reading = asyncio.ensure_future(anext(module.open_orders()))
