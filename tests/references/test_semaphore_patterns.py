@@ -59,7 +59,11 @@ async def _crawl(slot: Any) -> AsyncIterator[tuple[Busy, Busy]]:
 
 
 async def test_a_stuck_host_keeps_its_own_slots_and_no_more() -> None:
-    limits = run("semaphore-patterns", "HostLimits").HostLimits(total=4, per_host=2)
+    module = run("semaphore-patterns", "HostLimits")
+    async with module.limits.slot("https://a.example/"):
+        assert module.limits._total._value == 100 - 1
+        assert module.limits._hosts["a.example"]._value == 10 - 1
+    limits = module.HostLimits(total=4, per_host=2)
     async with _crawl(limits.slot) as (stuck, other):
         assert (stuck.active, other.done) == (2, 6)
     assert (stuck.peak, stuck.done) == (2, 6)
@@ -242,6 +246,17 @@ async def test_a_slot_that_comes_as_the_time_is_up_is_not_lost(*, timeout_first:
         limits[0].reschedule(0)
     assert await asyncio.wait_for(waiter, LIMIT) is not timeout_first
     assert module.slots._value == 1
+
+
+async def test_a_cancelled_wait_for_a_slot_is_no_refusal() -> None:
+    module = run("semaphore-patterns", "read_report", render=Busy())
+    for _ in range(4):
+        await module.slots.acquire()
+    waiter = asyncio.create_task(module.read_report(1))
+    await turns()
+    waiter.cancel()
+    await asyncio.wait([waiter], timeout=LIMIT)
+    assert waiter.cancelled()
 
 
 async def test_a_release_inside_try_gives_back_the_slot_of_another() -> None:

@@ -23,7 +23,9 @@ from tests.references.harness import (
 from tests.services import free_port, serving
 
 
-async def test_what_is_ready_in_time_stands_at_its_place_and_the_late_ones_have_ended() -> None:
+async def test_what_is_ready_in_time_stands_at_its_place_and_the_late_ones_have_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     late = Ended()
 
     async def soon() -> str:
@@ -34,6 +36,7 @@ async def test_what_is_ready_in_time_stands_at_its_place_and_the_late_ones_have_
     async with asyncio.timeout(LIMIT):
         assert await ready_in_time([soon, late, soon], 0.5) == ["soon", None, "soon"]
     assert late.ended
+    assert caplog.records == []
 
 
 async def test_a_timeout_of_a_call_is_not_taken_for_the_deadline() -> None:
@@ -81,11 +84,12 @@ def _first_success() -> Any:
     return run("taskgroup-patterns", "first_success").first_success
 
 
-async def test_the_first_success_ends_the_others() -> None:
+async def test_the_first_success_ends_the_others(caplog: pytest.LogCaptureFixture) -> None:
     slow = Ended()
     async with asyncio.timeout(LIMIT):
         assert await _first_success()([slow, _answers], 0.05, (OSError,)) == "answer"
     assert slow.ended
+    assert caplog.records == []
 
 
 async def test_the_next_call_starts_at_once_after_a_failure_and_never_after_a_success() -> None:
