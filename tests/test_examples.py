@@ -18,10 +18,12 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, HTTPException
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.blocks import python_blocks
 from tests.proofs.harness import ROOT
-from tests.services import Database, free_port, serving, serving_process
+from tests.services import Database, free_port, proxied, serving, serving_process
 
 EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("*.md"))}
 NAMES = {
@@ -208,6 +210,49 @@ async def test_a_job_is_given_back_although_the_stop_comes_meanwhile(
     state = await database.fetch("SELECT state, leased_until FROM jobs WHERE id = 5")
     assert [tuple(row) for row in state] == [("done", None)]
     await nobody_connected(database)
+
+
+@shows("asyncio-examples", 1)
+async def test_a_job_that_another_worker_has_claimed_stays_with_it(
+    program: Path, database: Database
+) -> None:
+    async with started(program, database) as process:
+        await works_on_job_3(process)
+        await database.execute("UPDATE jobs SET owner = 'another' WHERE id = 3")
+        process.send_signal(signal.SIGTERM)
+        ended = await ending(process)
+    assert ended.output == ["not every job ended in time", "stopped"]
+    rows = await database.fetch("SELECT state, owner FROM jobs WHERE leased_until > now()")
+    assert [tuple(row) for row in rows] == [("open", "another")]
+    await nobody_connected(database)
+
+
+async def test_a_claim_that_is_cancelled_while_it_is_answered_is_given_back(
+    database: Database,
+) -> None:
+    block, _ = list(python_blocks(EXAMPLES["asyncio-examples"]))[1]
+    module = block.run()
+    async with proxied(database.server.port) as proxy:
+        url = make_url(database.url()).set(port=proxy.port)
+        engine = create_async_engine(url, pool_size=2)
+        for statement in module.SETUP.split(";"):
+            await database.execute(statement)
+        async with engine.connect(), engine.connect():
+            pass  # both connections are there
+        proxy.silent_after = b"COMMIT;"
+        task = asyncio.create_task(module.one_job(engine))
+        leased = "SELECT count(*) FROM jobs WHERE leased_until IS NOT NULL"
+        async with asyncio.timeout(LIMIT):
+            rows = 0
+            while not rows:
+                await asyncio.sleep(0.01)
+                rows = await database.fetchval(leased)
+            task.cancel()
+            proxy.answering.set()
+            await asyncio.wait([task])
+        assert task.cancelled()
+        assert await database.fetchval(leased) == 0
+        await engine.dispose()
 
 
 FAILING_END = SLOW_END.replace("RETURN new", "RAISE EXCEPTION 'the disk is full'")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -68,6 +69,7 @@ async def _stopped_at_the_third(
     reached = asyncio.Event()
 
     async def send_invoice(invoice_id: int) -> None:
+        assert invoice_id < 11, "sent already"
         if invoice_id == 2:
             raise ConnectionError
         if invoice_id == 3:
@@ -76,14 +78,14 @@ async def _stopped_at_the_third(
 
     async with engine_with(Base, database.url()) as engine:
         async with engine.begin() as connection:
-            rows = [{"id": number, "sent": False} for number in range(1, 11)]
+            rows = [{"id": number, "sent": number == 11} for number in range(11, 0, -1)]
             await connection.execute(insert(Invoice), rows)
         factory: Any = async_sessionmaker(engine, class_=AsyncSession)
         module = block.run(SessionFactory=factory, Invoice=Invoice, send_invoice=send_invoice)
         stopped = asyncio.ensure_future(stop(module.send_open_invoices, reached))
         await asyncio.wait([stopped], timeout=20)
         error = asyncio.CancelledError() if stopped.cancelled() else stopped.exception()
-    sent = await database.fetch("SELECT id FROM invoices WHERE sent ORDER BY id")
+    sent = await database.fetch("SELECT id FROM invoices WHERE sent AND id < 11 ORDER BY id")
     return error, [row["id"] for row in sent]
 
 
@@ -116,10 +118,17 @@ async def test_incorrect_goes_on_to_the_end_whoever_stops_it(
     ],
 )
 async def test_correct_ends_where_it_is_stopped(
-    stop: Any, expected: type, correct: Block, database: Database, witness: Witness
+    stop: Any,
+    expected: type,
+    correct: Block,
+    database: Database,
+    witness: Witness,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     error, sent = await _stopped_at_the_third(correct, database, stop)
     assert (type(error), sent) == (expected, [1])
+    assert [record.getMessage() for record in caplog.records] == ["invoice 2 failed"]
+    assert caplog.records[0].exc_info
     witness.observed(correct="stopped at row 3 of 10: no further row was sent; TimeoutError")
 
 
@@ -143,7 +152,8 @@ async def test_a_stop_between_mail_and_update_sends_the_invoice_again(
                 await asyncio.sleep(0.01)
             task.cancel()
         await asyncio.wait([task], timeout=20)
-        await module.send_open_invoices()
+        for _ in range(2):
+            await module.send_open_invoices()
     assert sent == [1, 1, 2]
 
 
@@ -158,6 +168,40 @@ async def test_a_return_on_cancellation_silences_the_timeout() -> None:
     async with asyncio.timeout(0.01) as limit:
         assert await answer() == "cancelled"
     assert limit.expired()
+
+
+async def test_cancelled_error_can_be_caught_and_raised_again() -> None:
+    events: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            events.append("stopped")
+            raise
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(work(), 0.01)
+    assert events == ["stopped"]
+
+
+async def test_under_an_anyio_scope_a_swallowed_cancellation_comes_again() -> None:
+    swallowed = 0
+
+    async def work() -> None:
+        nonlocal swallowed
+        for _ in range(3):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(10)
+            swallowed += 1
+
+    async def scoped() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await work()
+
+    await asyncio.wait_for(asyncio.create_task(scoped()), 10)
+    assert swallowed == 3
 
 
 async def _cancelled_while_it_waits_for_its_child(wait: Callable[[Any], Awaitable[Any]]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -15,28 +15,41 @@ from fastapi import FastAPI, HTTPException
 from tests.proofs.harness import Block, Witness
 from tests.services import serving
 
+
+class NotFound(LookupError):
+    pass
+
+
+class Unavailable(ConnectionError):
+    pass
+
+
 FINE, NO_CUSTOMER, NO_STOCK, BOTH_DOWN, BUG = range(1, 6)
 
 
-def _fetchers() -> dict[str, Callable[[int], Coroutine[Any, Any, str]]]:
+def _given() -> dict[str, Any]:
     """Two look-ups; where both fail, they do so in one turn of the loop."""
     both = asyncio.Barrier(2)
 
     async def fetch_customer(order_id: int) -> str:
         await both.wait()
         if order_id in (NO_CUSTOMER, BOTH_DOWN):
-            raise LookupError(order_id)
-        if order_id == BUG:
-            raise TypeError(order_id)
-        return "Ada"
+            raise NotFound(order_id)
+        row = {"name": "Ada"}
+        return row["nmae" if order_id == BUG else "name"]
 
     async def fetch_stock(order_id: int) -> str:
         await both.wait()
         if order_id in (NO_STOCK, BOTH_DOWN):
-            raise ConnectionError(order_id)
+            raise Unavailable(order_id)
         return "7"
 
-    return {"fetch_customer": fetch_customer, "fetch_stock": fetch_stock}
+    return {
+        "NotFound": NotFound,
+        "Unavailable": Unavailable,
+        "fetch_customer": fetch_customer,
+        "fetch_stock": fetch_stock,
+    }
 
 
 async def _statuses(app: FastAPI) -> list[int]:
@@ -46,7 +59,9 @@ async def _statuses(app: FastAPI) -> list[int]:
         httpx.AsyncClient(base_url=served.url, timeout=10) as client,
     ):
         orders = (FINE, NO_CUSTOMER, NO_STOCK, BOTH_DOWN, BUG)
-        return [(await client.get(f"/orders/{each}")).status_code for each in orders]
+        answers = [await client.get(f"/orders/{each}") for each in orders]
+    assert answers[0].json() in (None, {"customer": "Ada", "stock": "7"})
+    return [answer.status_code for answer in answers]
 
 
 async def _fail(error: Exception) -> None:
@@ -57,21 +72,32 @@ async def test_incorrect_answers_500_to_what_it_means_to_catch(
     incorrect: Block, witness: Witness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    assert await _statuses(incorrect.run(**_fetchers()).app) == [200, 500, 500, 500, 500]
-    witness.observed(incorrect="a missing row, a lost connection, both: 500, 500, 500")
+    assert await _statuses(incorrect.run(**_given()).app) == [200, 500, 500, 500, 500]
+    witness.observed(incorrect="a missing row, a service down, both: 500, 500, 500")
 
 
 async def test_correct_answers_404_and_503(
     correct: Block, witness: Witness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await _statuses(correct.run(**_fetchers()).app) == [200, 404, 503, 503, 500]
-    assert "unhandled errors in a TaskGroup (1 sub-exception)" in caplog.text  # the TypeError's
-    witness.observed(correct="a missing row, a lost connection, both: 404, 503, 503")
+    assert await _statuses(correct.run(**_given()).app) == [200, 404, 503, 503, 500]
+    assert "unhandled errors in a TaskGroup (1 sub-exception)" in caplog.text
+    assert "KeyError: 'nmae'" in caplog.text
+    witness.observed(correct="a missing row, a service down, both: 404, 503, 503")
+
+
+async def test_a_lookup_error_hides_a_misspelt_key(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    broad = replace(correct, code=correct.code.replace("except* NotFound", "except* LookupError"))
+    assert broad.code != correct.code
+    assert await _statuses(broad.run(**_given()).app) == [200, 404, 503, 503, 404]
+    assert caplog.records == []
 
 
 async def test_two_http_exceptions_raised_inside_except_star_are_a_500() -> None:
     app = FastAPI()
-    fetch = _fetchers()
+    fetch = _given()
 
     @app.get("/orders/{order_id}")
     async def read_order(order_id: int) -> None:
@@ -79,9 +105,9 @@ async def test_two_http_exceptions_raised_inside_except_star_are_a_500() -> None
             async with asyncio.TaskGroup() as group:
                 group.create_task(fetch["fetch_customer"](order_id))
                 group.create_task(fetch["fetch_stock"](order_id))
-        except* LookupError:
+        except* NotFound:
             raise HTTPException(404) from None
-        except* ConnectionError:
+        except* Unavailable:
             raise HTTPException(503) from None
 
     single = [404, 503] if sys.version_info >= (3, 11, 4) else [500, 500]
@@ -120,6 +146,21 @@ async def test_a_group_may_hold_groups() -> None:
         found = errors
     assert found
     assert isinstance(found.exceptions[0], ExceptionGroup)
+
+
+async def test_except_exception_catches_a_group_and_except_not_found_does_not() -> None:
+    async def caught_by(kind: type[Exception]) -> bool:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_fail(NotFound()))
+        except kind:
+            return True
+        except BaseException:
+            return False
+        return False
+
+    kinds: tuple[type[Exception], ...] = (Exception, ExceptionGroup, NotFound, LookupError)
+    assert [await caught_by(kind) for kind in kinds] == [True, True, False, False]
 
 
 def test_except_star_catches_a_bare_exception_as_a_group_of_one() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 
 ORDERS = 10_000
 
@@ -165,5 +165,56 @@ async def test_queue_join_waits_for_ever_once_a_worker_has_failed() -> None:
     ]
 
 
-def test_queue_shutdown_came_with_3_13() -> None:
+async def test_since_3_13_shutdown_ends_the_workers_once_the_queue_is_empty() -> None:
     assert hasattr(asyncio.Queue, "shutdown") is (sys.version_info >= (3, 13))
+    if sys.version_info < (3, 13):
+        return
+    queue: asyncio.Queue[int] = asyncio.Queue(maxsize=10)
+    shipped: list[int] = []
+
+    async def work() -> None:
+        try:
+            while True:
+                shipped.append(await queue.get())
+        except asyncio.QueueShutDown:
+            return
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(work())
+        for number in range(100):
+            await queue.put(number)
+        queue.shutdown()
+    assert sorted(shipped) == list(range(100))
+
+
+async def test_a_stop_loses_what_was_read_and_not_shipped() -> None:
+    block = RuleFile.load("asyncio-structured").block(correct=True)
+    shipping, never = Shipping(), asyncio.Event()
+
+    async def ship(_: int) -> None:
+        await never.wait()
+        shipping.shipped += 1
+
+    task = asyncio.create_task(block.run(ship=ship).ship_all(shipping.orders()))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+    assert task.cancelled()
+    assert (shipping.read, shipping.shipped) == (21, 0)
+
+
+async def test_one_order_that_fails_ends_the_job() -> None:
+    block = RuleFile.load("asyncio-structured").block(correct=True)
+    shipped: list[int] = []
+
+    async def ship(order_id: int) -> None:
+        await asyncio.sleep(0)
+        if order_id == 30:
+            raise ConnectionError
+        shipped.append(order_id)
+
+    with pytest.raises(ExceptionGroup):
+        await asyncio.wait_for(block.run(ship=ship).ship_all(Shipping().orders()), 10)
+    assert len(shipped) < 100

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import weakref
 from contextlib import AsyncExitStack
-from weakref import WeakValueDictionary
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import Database
 
 
@@ -20,7 +21,7 @@ async def _sent_after_a_collection(block: Block, orders: int) -> int:
 
     The client of that server knows its pending replies weakly, as many clients do.
     """
-    replies: WeakValueDictionary[int, asyncio.Future[None]] = WeakValueDictionary()
+    replies: weakref.WeakValueDictionary[int, asyncio.Future[None]] = weakref.WeakValueDictionary()
     sent: list[int] = []
 
     async def send_receipt(order_id: int) -> None:
@@ -126,13 +127,86 @@ async def test_receipts_entered_before_their_client_find_it_closed(
     assert (sent, closed in caplog.text) == (([7], False) if client_first else ([], True))
 
 
-async def test_correct_waits_no_longer_than_its_grace(correct: Block) -> None:
+async def test_correct_waits_no_longer_than_its_grace(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[int] = []
+
     async def send_receipt(order_id: int) -> None:
-        await asyncio.sleep(60)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)  # its clean-up
+            ended.append(order_id)
 
     async with asyncio.timeout(10):
         async with correct.run(send_receipt=send_receipt).Receipts(grace=0.01) as receipts:
             receipts.send_later(1)
+        assert ended == [1]
+    assert [record.message for record in caplog.records] == ["1 receipts are cut off"]
+
+
+async def test_correct_awaits_what_a_task_starts_during_the_stop(correct: Block) -> None:
+    sent: list[int] = []
+    stopping = asyncio.Event()
+
+    async def send_receipt(order_id: int) -> None:
+        await stopping.wait()
+        await asyncio.sleep(0)
+        if order_id < 3:
+            receipts.send_later(order_id + 1)
+        sent.append(order_id)
+
+    async with asyncio.timeout(10):
+        async with correct.run(send_receipt=send_receipt).Receipts() as receipts:
+            receipts.send_later(1)
+            stopping.set()
+        assert sent == [1, 2, 3]
+
+
+async def test_correct_leaves_no_task_behind_when_its_stop_is_cancelled(correct: Block) -> None:
+    ended: list[int] = []
+
+    async def send_receipt(order_id: int) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append(order_id)
+            if order_id == 1:
+                receipts.send_later(2)  # what starts during the cancelling is cancelled too
+                await asyncio.sleep(0)
+
+    receipts = correct.run(send_receipt=send_receipt).Receipts()
+
+    async def service() -> None:
+        async with receipts:
+            receipts.send_later(1)
+            await asyncio.sleep(0)
+
+    stop = asyncio.create_task(service())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    stop.cancel()
+    await asyncio.wait([stop], timeout=10)
+    assert (ended, stop.cancelled()) == ([1, 2], True)
+
+
+async def test_correct_forgets_a_task_that_has_ended() -> None:
+    correct = RuleFile.load("asyncio-task-references").block(correct=True)
+    tasks: list[weakref.ref[asyncio.Task[Any]]] = []
+
+    async def send_receipt(_: int) -> None:
+        current = asyncio.current_task()
+        assert current
+        tasks.append(weakref.ref(current))
+
+    receipts = correct.run(send_receipt=send_receipt).Receipts()
+    receipts.send_later(1)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert [each() for each in tasks] == [None]
 
 
 async def _failing_task(block: Block) -> None:

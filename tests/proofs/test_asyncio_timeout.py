@@ -22,7 +22,11 @@ async def _rates(block: Block) -> tuple[list[float | BaseException], int]:
     """Three calls to a service that hangs: what came out, and how often the fallback ran."""
     fallbacks = 0
 
-    async def fetch_rate(_: str) -> float:
+    async def fetch_rate(currency: str) -> float:
+        if currency == "CHF":
+            return 1.1
+        if currency == "BUG":
+            raise TypeError
         await _hang()
         return 1.0
 
@@ -35,6 +39,9 @@ async def _rates(block: Block) -> tuple[list[float | BaseException], int]:
     async with asyncio.timeout(10):
         calls = [module.current_rate(each, SECONDS) for each in ("EUR", "USD", "JPY")]
         results = await asyncio.gather(*calls, return_exceptions=True)
+        assert await module.current_rate("CHF", 10) == 1.1  # in time
+        with pytest.raises(TypeError):
+            await module.current_rate("BUG", 10)
     return results, fallbacks
 
 
@@ -94,6 +101,31 @@ async def test_expired_tells_its_own_time_from_a_timeout_error_of_the_body() -> 
     with pytest.raises(TimeoutError):
         await run()
     assert not deadline.expired()
+
+
+async def test_except_timeout_error_inside_the_block_sees_that_of_an_inner_wait_for() -> None:
+    inside = False
+    async with asyncio.timeout(10):
+        try:
+            await asyncio.wait_for(_hang(), SECONDS)
+        except TimeoutError:
+            inside = True
+    assert inside
+
+
+async def test_an_error_of_the_clean_up_comes_out_in_place_of_the_timeout() -> None:
+    deadline = asyncio.timeout(SECONDS)
+
+    async def run() -> None:
+        async with deadline:
+            try:
+                await _hang()
+            finally:
+                raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await run()
+    assert deadline.expired()
 
 
 @pytest.mark.parametrize(

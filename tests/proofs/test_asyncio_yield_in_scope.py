@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -82,12 +82,18 @@ async def _consume(orders: Generator, clock: Clock, consumer: Any) -> int | Base
     return await asyncio.wait_for(asyncio.create_task(consume()), 10)
 
 
+def _rows() -> list[dict[str, Any]]:
+    """More than two pages of open orders and some that are closed, the newest first."""
+    rows = [{"id": number + 1, "open": True} for number in range(ROWS)]
+    closed = [{"id": ROWS + number, "open": False} for number in range(1, 10)]
+    return [*closed, *reversed(rows)]
+
+
 async def _consume_block(block: Block, database: Database, consumer: Any) -> int | BaseException:
     clock = Clock()
     async with engine_with(Base, database.url()) as engine:
         async with engine.begin() as connection:
-            rows = [{"id": number + 1, "open": True} for number in range(ROWS)]
-            await connection.execute(insert(Order), rows)
+            await connection.execute(insert(Order), _rows())
         factory: Any = async_sessionmaker(engine, class_=AsyncSession)
         module = block.run(SessionFactory=factory, Order=Order)
         module.asyncio = SimpleNamespace(timeout=clock.timeout)
@@ -114,22 +120,75 @@ async def test_correct_leaves_its_consumer_alone(
     witness.observed(correct="both went on; the slow loop read 250 of 250 rows")
 
 
+async def test_correct_reads_pages_in_order_holds_no_connection_between_them_and_bounds_each(
+    correct: Block, database: Database
+) -> None:
+    clock = Clock()
+    queries: list[str] = []
+    in_use: set[int] = set()
+    async with engine_with(Base, database.url()) as engine:
+        async with engine.begin() as connection:
+            await connection.execute(insert(Order), _rows())
+        module = correct.run(SessionFactory=async_sessionmaker(engine), Order=Order)
+        module.asyncio = SimpleNamespace(timeout=clock.timeout)
+        event.listen(
+            engine.sync_engine, "before_cursor_execute", lambda *args: queries.append(args[2])
+        )
+        read: list[int] = []
+        async for order_id in module.open_orders():
+            read.append(order_id)
+            in_use.add(engine.pool.checkedout())  # type: ignore[attr-defined]
+        assert read == list(range(1, ROWS + 1))
+        assert (len(queries), in_use) == (3, {0})
+        async with asyncio.timeout(20), engine.begin() as other:
+            await other.execute(text("LOCK TABLE orders"))
+            reading = asyncio.ensure_future(anext(module.open_orders()))
+            while not await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            await clock.time_passes()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reading, 5)
+
+
 async def _numbers_in_a_timeout(clock: Clock) -> Generator:
     async with clock.timeout(60):
         yield 1
         yield 2
 
 
-async def test_a_generator_that_nothing_holds_is_closed_at_once() -> None:
-    async def consume() -> int:
-        clock = Clock()
-        async for _ in _numbers_in_a_timeout(clock):
+async def test_a_generator_that_nothing_holds_is_closed_later_and_by_another_task() -> None:
+    closed_by: list[asyncio.Task[Any] | None] = []
+
+    async def numbers(clock: Clock) -> Generator:
+        try:
+            async with clock.timeout(60):
+                yield 1
+                yield 2
+        finally:
+            closed_by.append(asyncio.current_task())
+
+    async def consume(clock: Clock) -> None:
+        async for _ in numbers(clock):
             break
+        assert closed_by == []
         await asyncio.sleep(0.01)
         await clock.time_passes()
-        return 1
 
-    assert await asyncio.create_task(consume()) == 1
+    consumer = asyncio.create_task(consume(Clock()))
+    await consumer
+    assert len(closed_by) == 1
+    assert closed_by[0] is not consumer
+
+
+async def test_until_then_its_scope_still_cancels_the_consumer() -> None:
+    async def consume(clock: Clock) -> None:
+        async for _ in _numbers_in_a_timeout(clock):
+            break
+        await clock.time_passes()
+
+    consumer = asyncio.create_task(consume(Clock()))
+    await asyncio.wait([consumer], timeout=10)
+    assert consumer.cancelled()
 
 
 async def test_aclosing_helps_after_a_break_and_not_in_the_body() -> None:

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 
 from tests.references.harness import (
     LIMIT,
@@ -58,7 +59,11 @@ async def _crawl(slot: Any) -> AsyncIterator[tuple[Busy, Busy]]:
 
 
 async def test_a_stuck_host_keeps_its_own_slots_and_no_more() -> None:
-    limits = run("semaphore-patterns", "HostLimits").HostLimits(total=4, per_host=2)
+    module = run("semaphore-patterns", "HostLimits")
+    async with module.limits.slot("https://a.example/"):
+        assert module.limits._total._value == 100 - 1
+        assert module.limits._hosts["a.example"]._value == 10 - 1
+    limits = module.HostLimits(total=4, per_host=2)
     async with _crawl(limits.slot) as (stuck, other):
         assert (stuck.active, other.done) == (2, 6)
     assert (stuck.peak, stuck.done) == (2, 6)
@@ -210,3 +215,62 @@ async def test_what_would_wait_too_long_is_refused_and_its_slots_come_back() -> 
         assert sorted(answers) == [200] * 4 + [503] * 3
         assert (await client.get("/reports/7")).status_code == 200
         assert module.slots._value == 4
+
+
+@pytest.mark.parametrize("timeout_first", [True, False])
+async def test_a_slot_that_comes_as_the_time_is_up_is_not_lost(*, timeout_first: bool) -> None:
+    module = run("semaphore-patterns", "read_report", render=Busy())
+    limits: list[asyncio.Timeout] = []
+
+    def timeout(seconds: float) -> asyncio.Timeout:
+        limits.append(asyncio.timeout(seconds))
+        return limits[-1]
+
+    module.asyncio = SimpleNamespace(timeout=timeout)
+    for _ in range(4):
+        await module.slots.acquire()
+
+    async def take() -> bool:
+        try:
+            async with module.slot(LIMIT):
+                return True
+        except HTTPException:
+            return False
+
+    waiter = asyncio.create_task(take())
+    await turns()
+    if timeout_first:
+        limits[0].reschedule(0)
+    module.slots.release()
+    if not timeout_first:
+        limits[0].reschedule(0)
+    assert await asyncio.wait_for(waiter, LIMIT) is not timeout_first
+    assert module.slots._value == 1
+
+
+async def test_a_cancelled_wait_for_a_slot_is_no_refusal() -> None:
+    module = run("semaphore-patterns", "read_report", render=Busy())
+    for _ in range(4):
+        await module.slots.acquire()
+    waiter = asyncio.create_task(module.read_report(1))
+    await turns()
+    waiter.cancel()
+    await asyncio.wait([waiter], timeout=LIMIT)
+    assert waiter.cancelled()
+
+
+async def test_a_release_inside_try_gives_back_the_slot_of_another() -> None:
+    module = run("semaphore-patterns", "read_report", render=Busy())
+
+    async def wrong() -> None:
+        try:
+            async with asyncio.timeout(0.01):
+                await module.slots.acquire()
+        finally:
+            module.slots.release()
+
+    for _ in range(4):
+        await module.slots.acquire()
+    with pytest.raises(TimeoutError):
+        await wrong()
+    assert module.slots._value == 1  # although all four are taken

@@ -5,41 +5,27 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
-from tests.proofs.harness import RuleFile
 from tests.references.harness import (
     LIMIT,
     Ended,
     forever,
     run,
+    turns,
     until,
 )
-from tests.services import serving
+from tests.services import free_port, serving
 
 
-async def test_a_group_gives_results_in_the_order_of_the_calls() -> None:
-    gates = [asyncio.Event() for _ in range(3)]
-    ended: list[int] = []
-
-    async def charge(place: int) -> str:
-        await gates[place].wait()
-        ended.append(place)
-        if place:
-            gates[place - 1].set()
-        return f"receipt {place}"
-
-    gates[2].set()
-    module = RuleFile.load("asyncio-taskgroup").block(correct=True).run(charge=charge)
-    receipts = await asyncio.wait_for(module.charge_all([0, 1, 2]), LIMIT)
-    assert ended == [2, 1, 0]
-    assert receipts == ["receipt 0", "receipt 1", "receipt 2"]
-
-
-async def test_what_is_ready_in_time_stands_at_its_place_and_the_late_ones_have_ended() -> None:
+async def test_what_is_ready_in_time_stands_at_its_place_and_the_late_ones_have_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     late = Ended()
 
     async def soon() -> str:
@@ -50,6 +36,7 @@ async def test_what_is_ready_in_time_stands_at_its_place_and_the_late_ones_have_
     async with asyncio.timeout(LIMIT):
         assert await ready_in_time([soon, late, soon], 0.5) == ["soon", None, "soon"]
     assert late.ended
+    assert caplog.records == []
 
 
 async def test_a_timeout_of_a_call_is_not_taken_for_the_deadline() -> None:
@@ -63,17 +50,24 @@ async def test_a_timeout_of_a_call_is_not_taken_for_the_deadline() -> None:
     assert isinstance(caught.value.exceptions[0], TimeoutError)
     assert late.ended
 
-    async def suppressed() -> str:
-        with suppress(TimeoutError):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(times_out())
-        return "hidden"
 
-    if sys.version_info >= (3, 12):
-        assert await suppressed() == "hidden"
-    else:
-        with pytest.raises(ExceptionGroup):
-            await suppressed()
+async def _fails_as_it_is_cancelled() -> str:
+    try:
+        await forever()
+    finally:
+        raise ConnectionError("the connection is gone")
+    return "never"
+
+
+async def test_a_late_call_whose_clean_up_fails_costs_no_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ready_in_time = run("taskgroup-patterns", "ready_in_time").ready_in_time
+    async with asyncio.timeout(LIMIT):
+        answers = await ready_in_time([_answers, _fails_as_it_is_cancelled], 0.05)
+    assert answers == ["answer", None]
+    assert [record.message for record in caplog.records] == ["late call 1"]
+    assert "the connection is gone" in caplog.text
 
 
 async def _answers() -> str:
@@ -86,55 +80,119 @@ async def _fails() -> str:
     raise ConnectionError("refused")
 
 
-async def test_the_first_success_ends_the_others() -> None:
-    first_success = run("taskgroup-patterns", "first_success").first_success
+def _first_success() -> Any:
+    return run("taskgroup-patterns", "first_success").first_success
+
+
+async def test_the_first_success_ends_the_others(caplog: pytest.LogCaptureFixture) -> None:
     slow = Ended()
     async with asyncio.timeout(LIMIT):
-        assert await first_success([slow, _answers], 0.05) == "answer"
+        assert await _first_success()([slow, _answers], 0.05, (OSError,)) == "answer"
     assert slow.ended
+    assert caplog.records == []
 
 
 async def test_the_next_call_starts_at_once_after_a_failure_and_never_after_a_success() -> None:
-    first_success = run("taskgroup-patterns", "first_success").first_success
     never = Ended()
+    calls = [_fails, _answers, never]
     async with asyncio.timeout(LIMIT):
-        assert await first_success([_fails, _answers, never], delay=10 * LIMIT) == "answer"
+        assert await _first_success()(calls, 10 * LIMIT, (OSError,)) == "answer"
     assert not never.started
 
 
+async def test_a_dead_server_is_one_of_the_errors_of_httpx_and_no_os_error() -> None:
+    async def dead() -> str:
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"http://127.0.0.1:{free_port()}")).text
+
+    async with asyncio.timeout(LIMIT):
+        expected = (httpx.TransportError,)
+        assert await _first_success()([dead, _answers], 10 * LIMIT, expected) == "answer"
+        with pytest.raises(ExceptionGroup) as caught:
+            await _first_success()([dead, _answers], 10 * LIMIT, (OSError,))
+    assert isinstance(caught.value.exceptions[0], httpx.ConnectError)
+
+
 async def test_where_no_call_succeeds_all_errors_come_out() -> None:
-    first_success = run("taskgroup-patterns", "first_success").first_success
     with pytest.raises(ExceptionGroup, match="no call succeeded") as caught:
-        await asyncio.wait_for(first_success([_fails, _fails, _fails], 10 * LIMIT), LIMIT)
+        calls = [_fails, _fails, _fails]
+        await asyncio.wait_for(_first_success()(calls, 10 * LIMIT, (OSError,)), LIMIT)
     assert [str(error) for error in caught.value.exceptions] == ["refused"] * 3
+    with pytest.raises(ExceptionGroup, match="no call succeeded") as caught:
+        await _first_success()([], 10 * LIMIT, (OSError,))
+    assert [str(error) for error in caught.value.exceptions] == ["no calls"]
 
 
-async def test_a_supervised_service_starts_again_after_pauses_that_double(
+async def test_a_loser_whose_clean_up_fails_costs_no_answer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    module = run("taskgroup-patterns", "supervise")
+    async with asyncio.timeout(LIMIT):
+        calls = [_fails_as_it_is_cancelled, _answers]
+        assert await _first_success()(calls, 0.05, (LookupError,)) == "answer"
+    logged = "a call failed: ConnectionError('the connection is gone')"
+    assert [record.message for record in caplog.records] == [logged]
+
+
+async def test_a_supervised_service_that_fails_or_returns_starts_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    module = run("taskgroup-patterns", "running")
     starts = 0
 
     async def refresh() -> None:
         nonlocal starts
         starts += 1
-        if starts <= 4:
+        if starts == 1:
             raise ConnectionError
-        await forever()
+        if starts > 2:
+            await forever()
 
     steady = Ended()
     services = {"refresh": refresh, "steady": steady}
-    async with module.running(services, pause=0.001, longest=0.004):
-        await until(lambda: starts == 5)
+    async with asyncio.timeout(LIMIT), module.running(services, pause=0.001):
+        await until(lambda: starts == 3)
         assert not steady.ended
     assert steady.ended
-    assert [record.getMessage() for record in caplog.records] == [
-        f"refresh failed, next start in {pause} s" for pause in (0.001, 0.002, 0.004, 0.004)
-    ]
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == ["refresh failed", "refresh returned"]
+
+
+async def test_a_service_pauses_before_it_starts_again() -> None:
+    module = run("taskgroup-patterns", "running")
+    starts = 0
+
+    async def refresh() -> None:
+        nonlocal starts
+        starts += 1
+
+    async with module.running({"refresh": refresh}, pause=LIMIT):
+        await turns()
+    assert starts == 1
+
+
+async def test_a_service_whose_clean_up_fails_ends_at_the_stop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    module = run("taskgroup-patterns", "running")
+    starts = 0
+
+    async def consume() -> None:
+        nonlocal starts
+        starts += 1
+        await _fails_as_it_is_cancelled()
+
+    async with asyncio.timeout(LIMIT), module.running({"consume": consume}, pause=0):
+        await until(lambda: starts == 1)
+    assert starts == 1
+    assert [record.getMessage() for record in caplog.records] == ["consume failed"]
+
+
+def test_a_group_can_be_cancelled_from_3_15_on() -> None:
+    assert hasattr(asyncio.TaskGroup, "cancel") is (sys.version_info >= (3, 15))
 
 
 async def test_services_end_before_what_is_below_them_on_the_stack_of_a_lifespan() -> None:
-    running = run("taskgroup-patterns", "supervise").running
+    running = run("taskgroup-patterns", "running").running
     order: list[str] = []
 
     async def refresh() -> None:
