@@ -424,7 +424,7 @@ async def on_busy(request: Request, error: exc.TimeoutError) -> Response:
     return problem(503, {"Retry-After": "1"}, detail="The service is busy.")
 
 
-@api.exception_handler(Exception)  # uvicorn logs the traceback
+@api.exception_handler(Exception)  # LoggingMiddleware logs the traceback
 async def on_unhandled(request: Request, error: Exception) -> Response:
     return problem(500)
 
@@ -553,7 +553,7 @@ def configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("uvicorn").handlers = [handler]  # it logs the tracebacks
+    logging.getLogger("uvicorn").handlers = [handler]
     logging.getLogger("httpx").setLevel(logging.WARNING)  # INFO has the webhook's whole address
 
 
@@ -591,7 +591,7 @@ class RequestIDMiddleware:
                 MutableHeaders(scope=message)["X-Request-ID"] = chosen
             await send(message)
 
-        # Not reset: uvicorn logs the traceback after this, in the same task.
+        # Not reset: what uvicorn logs after this, in the same task, has the id too.
         request_id.set(chosen)
         return await self.app(scope, receive, send_with_id)
 
@@ -623,10 +623,14 @@ class LoggingMiddleware:
             return await self.app(scope, receive, send)
         started = time.perf_counter()
         line = {"method": scope["method"], "path": scope["path"], "status": None}
+        complete = False
 
         async def send_and_see(message: Message) -> None:
+            nonlocal complete
             if message["type"] == "http.response.start":
                 line["status"] = message["status"]
+            else:
+                complete = not message.get("more_body", False)
             await send(message)
             # Here, since background tasks run on after the body.
             line["ms"] = round((time.perf_counter() - started) * 1000, 1)
@@ -635,7 +639,10 @@ class LoggingMiddleware:
             return await self.app(scope, receive, send_and_see)
         except BaseException as error:  # CancelledError too
             line["error"] = type(error).__name__
-            raise
+            if not complete or not isinstance(error, Exception):
+                raise  # uvicorn logs it, and ends the connection
+            # Not further: uvicorn would end the connection here too, perhaps under the next request.
+            logger.exception("the request failed")
         finally:
             logger.info("request", extra={"fields": line})
 

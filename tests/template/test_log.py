@@ -28,6 +28,16 @@ async def tracebacks(program: Program, request_id: str) -> list[dict[str, Any]]:
     return [line for line in lines() if "traceback" in line]
 
 
+async def access_line(program: Program, request_id: str) -> dict[str, Any]:
+    def found() -> list[dict[str, Any]]:
+        lines = [line for line in log_lines(program) if line["message"] == "request"]
+        return [line for line in lines if line["request_id"] == request_id]
+
+    (line,) = await until(found)
+    assert isinstance(line, dict)
+    return line
+
+
 @pytest.mark.parametrize(("path", "status"), [("failing", 500), ("failing/later", 200)])
 async def test_a_traceback_is_one_line_with_the_id_of_its_request(
     path: str, status: int, extra: httpx.AsyncClient, extended_program: Program
@@ -42,6 +52,16 @@ async def test_a_traceback_is_one_line_with_the_id_of_its_request(
     assert not [text for text in plain if "Traceback" in text or "ValueError" in text]
 
 
+async def test_the_connection_of_a_failed_request_is_used_again(
+    extra: httpx.AsyncClient,
+) -> None:
+    used = set()
+    for path in ("failing", "failing/later") * 3:
+        answer = await extra.get(f"/extra/{path}")
+        used.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+    assert len(used) == 1
+
+
 async def test_an_answer_that_fails_midway_has_its_traceback_and_its_access_line(
     extra: httpx.AsyncClient, extended_program: Program
 ) -> None:
@@ -49,8 +69,7 @@ async def test_an_answer_that_fails_midway_has_its_traceback_and_its_access_line
         await extra.get("/extra/failing/midway", headers={"X-Request-ID": GIVEN})
     (line,) = await tracebacks(extended_program, GIVEN)
     assert "ValueError: it failed" in line["traceback"]
-    access = [each for each in log_lines(extended_program) if each["request_id"] == GIVEN]
-    (request,) = [each for each in access if each["message"] == "request"]
+    request = await access_line(extended_program, GIVEN)
     assert (request["status"], request["path"]) == (200, "/extra/failing/midway")
     assert request["error"] in {"ValueError", "ExceptionGroup"}  # the latter before Starlette 1
 
@@ -81,13 +100,7 @@ async def test_an_id_of_a_trusted_edge_is_in_the_answer_and_in_the_log(
         answer = await extra.get("/nothing", headers={"X-Request-ID": given})
         assert_problem(answer, 404)
         assert answer.headers["X-Request-ID"] == given
-        await until(
-            lambda given=given: [
-                line
-                for line in log_lines(extended_program)
-                if line["request_id"] == given and line["message"] == "request"
-            ]
-        )
+        assert (await access_line(extended_program, given))["status"] == 404
 
 
 async def test_an_id_that_anybody_may_send_is_not_taken_over(client: httpx.AsyncClient) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.services import Postgres, Program
+from tests.services import Database, Postgres, Program
 from tests.template.harness import (
     POOL_SIZE,
     connected,
@@ -20,13 +20,8 @@ from tests.template.harness import (
 )
 
 
-async def scraped(program: Program) -> dict[str, float]:
-    """Ask whichever worker takes a new connection."""
-    async with connected(program) as client:
-        return await metrics(client)
-
-
 def workers(folder: Path) -> set[int]:
+    """Give the process ids of which there are gauges."""
     return {int(path.stem.rsplit("_", 1)[1]) for path in folder.glob("gauge_livesum_*.db")}
 
 
@@ -42,30 +37,35 @@ async def test_every_worker_shows_the_sum_of_all_also_after_one_was_killed(
         create_tables="true",
         pool_size=POOL_SIZE,
     ) as program:
+        await assert_summed(program, database, tmp_path)
+
+
+async def assert_summed(program: Program, database: Database, folder: Path) -> None:
+    async with connected(program) as client, connected(program) as scraper:
+        # Each time whichever worker takes the new connection is asked.
+        scraper.headers["Connection"] = "close"
 
         async def both() -> bool:
-            return (await scraped(program)).get("db_pool_limit") == 2 * POOL_SIZE
+            return (await metrics(scraper)).get("db_pool_limit") == 2 * POOL_SIZE
 
         async def assert_each_shows(checked_out: int) -> None:
             for _ in range(20):
-                values = await scraped(program)
+                values = await metrics(scraper)
                 assert values["db_pool_limit"] == 2 * POOL_SIZE
                 assert values["db_pool_checked_out"] == checked_out
 
         await until(both)
-        async with connected(program) as client, asyncio.TaskGroup() as group:
-            async with locked(database):
-                group.create_task(create(client))
-                await until(lambda: waiting(database, 1))
-                await assert_each_shows(checked_out=1)
+        first = workers(folder)
+        async with asyncio.TaskGroup() as group, locked(database):
+            group.create_task(create(client))
+            await until(lambda: waiting(database, 1))
+            await assert_each_shows(checked_out=1)
         await assert_each_shows(checked_out=0)
-        assert (await scraped(program))["db_pool_wait_seconds_count"] > 0
+        assert (await metrics(scraper))["db_pool_wait_seconds_count"] > 0
 
-        first = workers(tmp_path)
-        assert len(first) == 2
         killed = min(first)
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: len(workers(tmp_path) - {killed}) == 2)
-        await until(lambda: killed not in workers(tmp_path))
+        await until(lambda: len(workers(folder) - first) == 1)
         await until(both)
+        assert killed not in workers(folder)
         await assert_each_shows(checked_out=0)

@@ -97,8 +97,9 @@ CREATE EVENT TRIGGER slowly ON ddl_command_start EXECUTE FUNCTION wait();
 async def test_four_workers_at_once_make_the_tables_once(folder: Path, server: Postgres) -> None:
     database = server.create_database()
     await database.execute(SLOWLY)
-    settings = {"database_url": database.url(), "create_tables": "true"}
-    with running(folder, options={"workers": 4}, **settings) as program:
+    with running(
+        folder, options={"workers": 4}, database_url=database.url(), create_tables="true"
+    ) as program:
         await until(lambda: program.output().count("Application startup complete.") == 4)
         assert "Traceback" not in program.output()
         async with connected(program) as client:
