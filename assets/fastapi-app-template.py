@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     pool_size: PositiveInt = 10
     max_overflow: NonNegativeInt = 0
     pool_timeout: PositiveFloat = 1  # less than the caller waits. pooling-database
-    pool_recycle: PositiveInt = 200  # less than a firewall waits. pooling-stale-connections
+    pool_recycle: PositiveInt = 180  # less than a firewall waits. pooling-stale-connections
     connect_timeout: PositiveFloat = 5
     statement_timeout: PositiveFloat = 5  # the server ends a slow statement: 500
     silence_timeout: PositiveFloat = 7  # longer: the server has not even ended it: 503
@@ -118,9 +118,6 @@ class Settings(BaseSettings):
     webhook_url: HttpUrl | None = None  # is told of every order
     # A JSON list. No "*", and no slash at the end of an origin. fastapi-cors
     cors_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/*]+$")], ...] = ()
-
-
-settings = Settings.model_validate({})  # here: a fault stops the start, not the first request
 
 
 class Base(DeclarativeBase):
@@ -225,11 +222,11 @@ def forget_killed_workers(folder: str) -> None:
         pid = int(path.stem.rsplit("_", 1)[1])
         try:
             os.kill(pid, 0)  # sends nothing
-        except ProcessLookupError:
+        except OSError:  # there is none, or it is somebody else's by now
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def make_engine() -> AsyncEngine:
+def make_engine(settings: Settings) -> AsyncEngine:
     """Bounded in everything. pooling-database, pooling-stale-connections."""
     engine = create_async_engine(
         str(settings.database_url),
@@ -239,7 +236,7 @@ def make_engine() -> AsyncEngine:
         pool_timeout=settings.pool_timeout,
         pool_recycle=settings.pool_recycle,
         pool_pre_ping=True,
-        connect_args=connect_args(),
+        connect_args=connect_args(settings),
         hide_parameters=True,  # PostgreSQL's DETAIL may still log a value
     )
     event.listen(engine.sync_engine, "handle_error", on_statement_error)
@@ -251,13 +248,15 @@ def make_engine() -> AsyncEngine:
     return engine
 
 
-def connect_args() -> dict[str, Any]:
-    milliseconds = str(round(settings.statement_timeout * 1000))
+def connect_args(settings: Settings) -> dict[str, Any]:
     return {
         "timeout": settings.connect_timeout,
         "command_timeout": settings.silence_timeout,
-        # PgBouncer refuses this. There: ALTER ROLE … SET statement_timeout.
-        "server_settings": {"statement_timeout": milliseconds},
+        # PgBouncer refuses these: set them in its configuration and with ALTER ROLE.
+        "server_settings": {
+            "statement_timeout": str(round(settings.statement_timeout * 1000)),
+            "tcp_keepalives_idle": "60",  # no firewall on the way forgets the connection
+        },
     }
 
 
@@ -274,6 +273,7 @@ class Readiness:
     """
 
     probe: AsyncEngine
+    timeout: float
     draining: bool = False
     _look: asyncio.Task[bool] | None = None
 
@@ -284,19 +284,19 @@ class Readiness:
             running.add(look)
             look.add_done_callback(running.discard)
         # It goes on where who waits is cancelled, and while a silent connection is being closed.
-        await asyncio.wait({look}, timeout=settings.ready_timeout)
+        await asyncio.wait({look}, timeout=self.timeout)
         return look.done() and look.result()
 
     async def _ask(self) -> bool:
         try:
-            async with asyncio.timeout(settings.ready_timeout), self.probe.connect():
+            async with asyncio.timeout(self.timeout), self.probe.connect():
                 return True  # pool_pre_ping has asked
         except Exception as error:
             logger.warning("not ready: %r", error)
             return False
 
 
-def drain_on_sigterm(readiness: Readiness) -> None:
+def drain_on_sigterm(readiness: Readiness, seconds: float) -> None:
     """Be not ready for a while, so that no new requests come; then let the server stop."""
     stop = signal.getsignal(signal.SIGTERM)
     if not callable(stop):
@@ -306,21 +306,22 @@ def drain_on_sigterm(readiness: Readiness) -> None:
 
     def drain(number: int, frame: Any) -> None:
         readiness.draining = True
-        loop.call_soon_threadsafe(loop.call_later, settings.drain_time, stop, number, None)
+        loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, None)
 
     signal.signal(signal.SIGTERM, drain)
 
 
-async def wait_for_running() -> None:
+async def wait_for_running(seconds: float) -> None:
     """uvicorn does not wait for what it has cancelled, and that may use what is closed next."""
     if running:
-        _, late = await asyncio.wait(running, timeout=settings.stop_timeout)
+        _, late = await asyncio.wait(running, timeout=seconds)
         for task in late:
             logger.error("still running: %r", task)
 
 
 @dataclass(frozen=True)
 class Resources:
+    settings: Settings
     sessions: async_sessionmaker[AsyncSession]
     http: httpx.AsyncClient
     readiness: Readiness
@@ -335,20 +336,21 @@ async def close(resource: str, closing: Callable[[], Awaitable[None]]) -> None:
 async def lifespan(api: FastAPI) -> AsyncIterator[None]:
     """Make what all requests share; the stack closes it, the last first. fastapi-lifespan."""
     configure_logging()
+    settings = Settings.model_validate({})  # not at import: uvicorn would start it over and over
     if metrics_folder:
         forget_killed_workers(metrics_folder)
     async with AsyncExitStack() as stack:
         # Not at import: an engine belongs to one process and one loop. pooling-engine-lifetime
-        engine = make_engine()
+        engine = make_engine(settings)
         stack.push_async_callback(close, "engine", engine.dispose)
         probe = create_async_engine(
-            str(settings.database_url), pool_pre_ping=True, connect_args=connect_args()
+            str(settings.database_url), pool_pre_ping=True, connect_args=connect_args(settings)
         )
         stack.push_async_callback(close, "probe", probe.dispose)
         cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # keeps none
         http = httpx.AsyncClient(timeout=settings.http_timeout, cookies=cookies)  # pooling-http
         stack.push_async_callback(close, "http", http.aclose)
-        stack.push_async_callback(wait_for_running)
+        stack.push_async_callback(wait_for_running, settings.stop_timeout)
         if settings.create_tables:
             async with engine.begin() as connection:
                 # Of several workers one makes them, and the others wait until it has.
@@ -356,9 +358,10 @@ async def lifespan(api: FastAPI) -> AsyncIterator[None]:
                 await connection.run_sync(Base.metadata.create_all)
         # Values stay readable after the commit. sqlalchemy-expire-on-commit
         sessions = async_sessionmaker(engine, expire_on_commit=False)
-        readiness = Readiness(probe)
-        drain_on_sigterm(readiness)
-        api.state.resources = Resources(sessions, http, readiness)
+        readiness = Readiness(probe, settings.ready_timeout)
+        drain_on_sigterm(readiness, settings.drain_time)
+        api.state.resources = Resources(settings, sessions, http, readiness)
+        api.state.stack = in_middleware(api, settings)
         yield
 
 
@@ -486,7 +489,7 @@ async def notify(shared: Resources, order_id: int, number: int) -> None:
     try:
         # Without a connection in hand. pooling-held-connections
         headers = {"Idempotency-Key": f"order-{order_id}", "X-Request-ID": request_id.get()}
-        url = str(settings.webhook_url)
+        url = str(shared.settings.webhook_url)
         response = await shared.http.post(url, json={"number": number}, headers=headers)
         if not response.is_success:  # raise_for_status() would put the secret address in the log
             status = response.status_code
@@ -502,7 +505,7 @@ async def notify(shared: Resources, order_id: int, number: int) -> None:
 @api.post("/orders", status_code=201, response_model=OrderOut)
 async def add_order(body: OrderIn, orders: Orders, shared: Shared, tasks: BackgroundTasks) -> Order:
     order = await orders.place(body.number)
-    if settings.webhook_url:
+    if shared.settings.webhook_url:
         tasks.add_task(notify, shared, order.id, order.number)
     return order
 
@@ -577,12 +580,13 @@ class RunningMiddleware:
 @dataclass
 class RequestIDMiddleware:
     app: ASGIApp
+    trusts_given: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         chosen = uuid.uuid4().hex
-        if settings.trust_request_id:
+        if self.trusts_given:
             given = Headers(scope=scope).get("X-Request-ID", "")
             chosen = given if re.fullmatch(r"[0-9A-Za-z._-]{8,128}", given) else chosen
 
@@ -652,6 +656,7 @@ class BodyLimitMiddleware:
     """Counts what is received, since a request need not say how long its body is."""
 
     app: ASGIApp
+    limit: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -662,24 +667,33 @@ class BodyLimitMiddleware:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > settings.max_body:
+            if received > self.limit:
                 # Of FastAPI's class: of any other error in a body it makes a 400.
-                raise HTTPException(413, f"The limit is {settings.max_body} bytes.")
+                raise HTTPException(413, f"The limit is {self.limit} bytes.")
             return message
 
         return await self.app(scope, receive_and_count, send)
 
 
-# The outermost first, and pure ASGI. They stand around the app: what stands in it does not see the
-# answer to an unhandled error. So a 500 too has an id, a log line with this id, and CORS headers.
-# fastapi-middleware, fastapi-pure-asgi, fastapi-cors
-app = CORSMiddleware(
-    RunningMiddleware(
-        RequestIDMiddleware(TimingMiddleware(LoggingMiddleware(BodyLimitMiddleware(api))))
-    ),
-    allow_origins=settings.cors_origins,
-    allow_credentials=True,
-    allow_methods=["GET", "POST"],
-    allow_headers=["Authorization", "Content-Type"],
-    expose_headers=["X-Request-ID"],
-)
+def in_middleware(api: ASGIApp, settings: Settings) -> ASGIApp:
+    """Put layers around the app, all of them pure ASGI; the last one here is the outermost.
+
+    A layer in the app does not see the answer to an unhandled error. Around it, a 500 too has an
+    id, a log line with this id, and CORS headers. fastapi-middleware, fastapi-pure-asgi
+    """
+    limited = BodyLimitMiddleware(api, settings.max_body)
+    logged = TimingMiddleware(LoggingMiddleware(limited))
+    identified = RequestIDMiddleware(logged, settings.trust_request_id)
+    return CORSMiddleware(
+        RunningMiddleware(identified),
+        allow_origins=settings.cors_origins,
+        allow_credentials=True,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["X-Request-ID"],
+    )
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """The lifespan comes first, and makes the layers, which need the settings."""
+    await (api if scope["type"] == "lifespan" else api.state.stack)(scope, receive, send)

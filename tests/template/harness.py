@@ -97,7 +97,7 @@ async def clean_up(shared: Shared) -> None:
             await asyncio.sleep(0.05)
         async with shared.sessions.begin() as session:
             await session.execute(text("INSERT INTO orders (number, created_at) VALUES (1, now())"))
-        await shared.http.get(str(settings.webhook_url))
+        await shared.http.get(str(shared.settings.webhook_url))
 
 
 @api.get("/extra/stubborn")

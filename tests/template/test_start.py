@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from tests.services import (
     Postgres,
@@ -27,10 +28,15 @@ from tests.template.harness import (
 )
 
 
+def told(failed: pytest.ExceptionInfo[ServiceFailed]) -> str:
+    """Give the end of its log, with the lines that are one in JSON."""
+    return str(failed.value).replace("\\n", "\n")
+
+
 def test_the_start_fails_and_names_the_address_that_is_missing(folder: Path) -> None:
     with pytest.raises(ServiceFailed) as failed, running(folder):
         pass
-    assert "1 validation error for Settings\ndatabase_url\n  Field required" in str(failed.value)
+    assert "1 validation error for Settings\ndatabase_url\n  Field required" in told(failed)
 
 
 def test_the_start_fails_and_names_all_faults_without_the_password(folder: Path) -> None:
@@ -44,7 +50,7 @@ def test_the_start_fails_and_names_all_faults_without_the_password(folder: Path)
         ),
     ):
         pass
-    message = str(failed.value)
+    message = told(failed)
     assert "4 validation errors for Settings\n" in message
     for name in ("database_url", "pool_size", "cors_origins.0", "cors_origins.1"):
         assert f"\n{name}\n" in message
@@ -62,6 +68,18 @@ def with_dotenv(folder: Path, text: str) -> Path:
     shutil.copy(TEMPLATE, folder / "app.py")
     (folder / ".env").write_text(text)
     return folder
+
+
+@pytest.mark.skipif(
+    tuple(map(int, uvicorn.__version__.split(".")[:2])) < (0, 50),
+    reason="uvicorn starts workers that cannot start over and over",
+)
+def test_a_fault_ends_all_workers(folder: Path) -> None:
+    with (
+        pytest.raises(ServiceFailed, match="stopping the parent process"),
+        running(folder, options={"workers": 2}),
+    ):
+        pass
 
 
 async def test_settings_are_read_from_a_dotenv_file_that_others_use_too(
@@ -82,8 +100,8 @@ def test_a_name_of_its_own_that_is_unknown_stops_the_start(
     ours = f"SHOP_DATABASE_URL={server.url(driver='asyncpg')}\nSHOP_POOL_SISE=7\n"
     with pytest.raises(ServiceFailed) as failed, running(with_dotenv(tmp_path, COMPOSE + ours)):
         pass
-    assert "1 validation error for Settings\nshop_pool_sise\n  Extra inputs" in str(failed.value)
-    assert "hunter2" not in str(failed.value)
+    assert "1 validation error for Settings\nshop_pool_sise\n  Extra inputs" in told(failed)
+    assert "hunter2" not in told(failed)
 
 
 # So that no worker has made the table before the others look for it.
