@@ -1,7 +1,7 @@
 """One FastAPI service on PostgreSQL that obeys the rules of this pack.
 
-    pip install "fastapi>=0.121" "sqlalchemy[asyncio]>=2.0" asyncpg pydantic-settings httpx \
-        prometheus-client uvicorn
+    pip install "fastapi>=0.121" "sqlalchemy[asyncio]>=2.0" "pydantic-settings>=2.8" \
+        asyncpg httpx prometheus-client uvicorn
     cp fastapi-app-template.py app.py
     export SHOP_DATABASE_URL=postgresql+asyncpg://user:password@localhost/shop
     export PROMETHEUS_MULTIPROC_DIR=$(mktemp -d)

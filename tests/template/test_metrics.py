@@ -45,20 +45,13 @@ async def assert_summed(program: Program, database: Database, folder: Path) -> N
         # Each time whichever worker takes the new connection is asked.
         scraper.headers["Connection"] = "close"
 
-        async def both() -> bool:
-            values = await metrics(scraper)
-            # A worker that is starting uses a connection to look for the tables.
-            return (
-                values.get("db_pool_limit") == 2 * POOL_SIZE and not values["db_pool_checked_out"]
-            )
-
         async def assert_each_shows(checked_out: int) -> None:
             for _ in range(20):
                 values = await metrics(scraper)
                 assert values["db_pool_limit"] == 2 * POOL_SIZE
                 assert values["db_pool_checked_out"] == checked_out
 
-        await until(both)
+        await until(lambda: program.output().count("Application startup complete.") == 2)
         first = workers(folder)
         async with asyncio.TaskGroup() as group, locked(database):
             group.create_task(create(client))
@@ -69,7 +62,6 @@ async def assert_summed(program: Program, database: Database, folder: Path) -> N
 
         killed = min(first)
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: len(workers(folder) - first) == 1)
-        await until(lambda: killed not in workers(folder))
-        await until(both)
+        await until(lambda: program.output().count("Application startup complete.") == 3)
+        assert killed not in workers(folder)
         await assert_each_shows(checked_out=0)
