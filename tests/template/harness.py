@@ -110,6 +110,11 @@ async def go_on() -> None:
             logger.info("it goes on")
 
 
+@api.get("/extra/running")
+async def count_running() -> int:
+    return len(running)
+
+
 @api.post("/extra/length")
 async def measure(request: Request) -> int:
     return sum([len(chunk) async for chunk in request.stream()])

@@ -64,12 +64,23 @@ async def test_a_database_that_ends_is_stopped_and_never_answers_is_not_availabl
                 assert await status(client, "/health/ready") == 503
                 with socket.create_server(("127.0.0.1", own.port)):
                     assert_unavailable(await client.get("/orders/1"))
+                async with await asyncio.start_server(hang_up, "127.0.0.1", own.port):
+                    assert_unavailable(await client.get("/orders/1"))
             start = "the database is not available: "
             messages = [line["message"] for line in log_lines(program)]
-            ended, refused, silent = [text for text in messages if text.startswith(start)]
+            ended, refused, silent, hung_up = [text for text in messages if text.startswith(start)]
             assert "the database system is shutting down" in ended
             assert "ConnectionRefusedError" in refused
             assert "TimeoutError" in silent
+            assert "connection was closed in the middle of operation" in hung_up
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Refuse TLS, and end the connection when the client says who it is."""
+    await reader.readexactly(8)
+    writer.write(b"N")
+    await reader.read(1)
+    writer.close()
 
 
 async def test_too_many_connections_are_not_available_and_no_permission_is_a_fault_of_ours(
@@ -180,6 +191,10 @@ async def test_a_request_that_gets_no_connection_in_time_is_told_that_the_servic
     assert_problem(third, 503)
     assert third.headers["Retry-After"] == "1"
     assert third.json()["detail"] == "The service is busy."
+
+
+async def test_a_connection_is_kept_open_on_the_way(extra: httpx.AsyncClient) -> None:
+    assert (await sql(extra, "SHOW tcp_keepalives_idle")).json() == "60"
 
 
 async def test_an_old_connection_is_replaced(extra: httpx.AsyncClient) -> None:

@@ -62,6 +62,12 @@ async def test_the_connection_of_a_failed_request_is_used_again(
     assert len(used) == 1
 
 
+async def test_requests_that_have_ended_are_not_waited_for(extra: httpx.AsyncClient) -> None:
+    for path in ("failing", "failing/later", "running", "running"):
+        answer = await extra.get(f"/extra/{path}")
+    assert answer.json() == 1  # itself
+
+
 async def test_an_answer_that_fails_midway_has_its_traceback_and_its_access_line(
     extra: httpx.AsyncClient, extended_program: Program
 ) -> None:

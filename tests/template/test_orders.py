@@ -46,7 +46,9 @@ async def test_an_order_that_does_not_exist_is_a_404(client: httpx.AsyncClient) 
 
 async def test_a_duplicate_is_a_409_and_no_row(client: httpx.AsyncClient, shop: Database) -> None:
     assert (await create(client, 7)).status_code == 201
-    assert_problem(await create(client, 7), 409)
+    answer = await create(client, 7)
+    assert_problem(answer, 409)
+    assert answer.json()["detail"] == "There is an order with this number."
     assert await shop.fetchval("SELECT count(*) FROM orders") == 1
 
 
@@ -69,6 +71,15 @@ async def test_of_duplicates_at_the_same_time_one_is_created(
         await until(lambda: waiting(shop, POOL_SIZE))
     assert sorted(task.result().status_code for task in tasks) == [201, 409]
     assert await shop.fetchval("SELECT count(*) FROM orders") == 1
+
+
+async def test_a_key_that_the_sequence_gives_twice_is_no_conflict(
+    client: httpx.AsyncClient, shop: Database
+) -> None:
+    first = (await create(client, 1)).json()["id"]
+    await shop.execute(f"ALTER SEQUENCE orders_id_seq RESTART WITH {first}")
+    assert_problem(await create(client, 2), 500)
+    assert (await create(client, 3)).status_code == 201
 
 
 async def test_another_violated_constraint_is_no_conflict_and_its_detail_is_logged(

@@ -131,6 +131,29 @@ async def test_four_workers_at_once_make_the_tables_once(folder: Path, server: P
             assert (await create(client)).status_code == 201
 
 
+IN_A_THREAD = """
+import warnings; warnings.simplefilter("ignore")
+import app
+from starlette.testclient import TestClient
+with TestClient(app.app) as client:
+    print(client.get("/health/live").status_code)
+"""
+
+
+def test_it_starts_in_a_thread_for_a_test(folder: Path, server: Postgres) -> None:
+    assert python(IN_A_THREAD, folder, server.url(driver="asyncpg")).splitlines()[-1] == "200"
+
+
+def python(program: str, folder: Path, address: str) -> str:
+    """Run it with these settings; give what it prints."""
+    env = {**os.environ, "SHOP_DATABASE_URL": address}
+    command = [sys.executable, "-c", program]
+    told = subprocess.run(
+        command, env=env, cwd=folder, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return told.stdout
+
+
 DDL = """
 import app, sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -146,9 +169,6 @@ print(CreateTable(made), *map(CreateIndex, made.indexes))
 
 
 def test_every_constraint_has_a_name_by_which_a_migration_can_drop_it(folder: Path) -> None:
-    env = {**os.environ, "SHOP_DATABASE_URL": "postgresql+asyncpg://localhost/shop"}
-    told = subprocess.run(
-        [sys.executable, "-c", DDL], env=env, cwd=folder, capture_output=True, text=True, check=True
-    )
+    told = python(DDL, folder, "postgresql+asyncpg://localhost/shop")
     for name in ("pk_made", "fk_made_order_id", "uq_made_code", "ix_made_order_id"):
-        assert f" {name} " in told.stdout
+        assert f" {name} " in told
