@@ -47,8 +47,17 @@ async def test_no_answer_may_be_read_by_another_origin(
 async def test_a_preflight_is_granted_to_the_allowed_origin_alone(
     client: httpx.AsyncClient, origin: str, granted: int
 ) -> None:
-    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    assert (await client.options("/orders", headers=asked)).status_code == granted
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "Authorization, Content-Type",
+    }
+    answer = await client.options("/orders", headers=asked)
+    assert answer.status_code == granted
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert answer.headers.get("Access-Control-Allow-Origin") == (
+        ALLOWED if granted == 200 else None
+    )
 
 
 async def test_the_openapi_document_describes_errors_as_problems(client: httpx.AsyncClient) -> None:

@@ -96,6 +96,11 @@ async def test_another_violated_constraint_is_no_conflict_and_its_detail_is_logg
     assert "[parameters: " not in program.output()
 
 
+async def test_the_largest_number_that_the_column_holds_is_kept(client: httpx.AsyncClient) -> None:
+    answer = await create(client, 2**63 - 1)
+    assert (answer.status_code, answer.json()["number"]) == (201, 2**63 - 1)
+
+
 @pytest.mark.parametrize("number", [0, 2**63])
 async def test_a_number_that_the_column_does_not_hold_is_a_422(
     client: httpx.AsyncClient, number: int
