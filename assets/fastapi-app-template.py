@@ -9,13 +9,16 @@
         --proxy-headers --forwarded-allow-ips 127.0.0.1
 
 - Tables are a matter of Alembic. For a first try, SHOP_CREATE_TABLES=true makes them at the start.
-- `--forwarded-allow-ips` is the address of the proxy. The proxy sends X-Forwarded-Proto and
-  X-Forwarded-For; without them a redirect of an https request goes to http.
-- Every worker has a pool of its own. `/metrics` of any worker shows the sum of all of them, from
-  files in PROMETHEUS_MULTIPROC_DIR. That folder is empty when the service starts.
-- After SIGTERM `/health/ready` answers 503 for SHOP_DRAIN_TIME seconds. Then uvicorn takes no new
-  connections, and cancels after `--timeout-graceful-shutdown` seconds what still runs. Give the
-  service the sum of both and SHOP_STOP_TIMEOUT before it is killed. SIGINT skips the drain.
+- `--forwarded-allow-ips` names the address of the proxy, which sends X-Forwarded-Proto and
+  X-Forwarded-For. uvicorn believes nobody else; behind a proxy that is not named, a redirect of an
+  https request goes to http.
+- Each worker has a pool of its own. Whichever worker answers `/metrics` gives the sum of all: they
+  share files in PROMETHEUS_MULTIPROC_DIR, a new folder for every start.
+- After SIGTERM `/health/ready` answers 503, and all else is answered as before, for
+  SHOP_DRAIN_TIME seconds. Then uvicorn takes no new connections, and after
+  `--timeout-graceful-shutdown` seconds more it cancels what still runs. What is cancelled has
+  SHOP_STOP_TIMEOUT seconds to clean up. Let nobody kill the service before the sum of the three.
+  Ctrl-C skips the drain; for `--reload` set SHOP_DRAIN_TIME=0.
 
 A name such as `fastapi-lifespan` in a comment is the rule behind it: rules/fastapi-lifespan.md.
 """
@@ -633,9 +636,8 @@ class LoggingMiddleware:
             nonlocal complete
             if message["type"] == "http.response.start":
                 line["status"] = message["status"]
-            else:
-                complete = not message.get("more_body", False)
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body")
             # Here, since background tasks run on after the body.
             line["ms"] = round((time.perf_counter() - started) * 1000, 1)
 
@@ -644,8 +646,9 @@ class LoggingMiddleware:
         except BaseException as error:  # CancelledError too
             line["error"] = type(error).__name__
             if not complete or not isinstance(error, Exception):
-                raise  # uvicorn logs it, and ends the connection
-            # Not further: uvicorn would end the connection here too, perhaps under the next request.
+                raise  # uvicorn logs it, and ends the connection, so that the client sees it
+            # Here it goes no further: uvicorn would end the connection, on which the client may
+            # have sent its next request.
             logger.exception("the request failed")
         finally:
             logger.info("request", extra={"fields": line})
@@ -689,7 +692,7 @@ def in_middleware(api: ASGIApp, settings: Settings) -> ASGIApp:
         allow_origins=settings.cors_origins,
         allow_credentials=True,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type"],
+        allow_headers=["Authorization"],
         expose_headers=["X-Request-ID"],
     )
 
