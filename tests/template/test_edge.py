@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -58,6 +59,17 @@ async def test_a_body_is_taken_up_to_the_limit_and_refused_beyond(
             answer = await extra.post(path, content=body(size))
             assert_problem(answer, 413)
             assert answer.json()["detail"] == f"The limit is {MAX_BODY} bytes."
+
+
+async def in_two_parts() -> AsyncIterator[bytes]:
+    """Each is within the limit, and is received by itself."""
+    for size in (MAX_BODY, 1):
+        yield b"x" * size
+        await asyncio.sleep(0.2)
+
+
+async def test_what_counts_is_all_that_is_received(extra: httpx.AsyncClient) -> None:
+    assert_problem(await extra.post("/extra/length", content=in_two_parts()), 413)
 
 
 async def test_after_a_refused_body_the_service_goes_on(
