@@ -239,7 +239,15 @@ def make_engine(settings: Settings) -> AsyncEngine:
         pool_timeout=settings.pool_timeout,
         pool_recycle=settings.pool_recycle,
         pool_pre_ping=True,
-        connect_args=connect_args(settings),
+        connect_args={
+            "timeout": settings.connect_timeout,
+            "command_timeout": settings.silence_timeout,
+            # PgBouncer refuses these: set them in its configuration and with ALTER ROLE.
+            "server_settings": {
+                "statement_timeout": str(round(settings.statement_timeout * 1000)),
+                "tcp_keepalives_idle": "60",  # no firewall on the way forgets the connection
+            },
+        },
         hide_parameters=True,  # PostgreSQL's DETAIL may still log a value
     )
     event.listen(engine.sync_engine, "handle_error", on_statement_error)
@@ -249,18 +257,6 @@ def make_engine(settings: Settings) -> AsyncEngine:
     # When it is called, the connection is still counted.
     event.listen(pool, "checkin", lambda *_: pool_checked_out.set(pool.checkedout() - 1))
     return engine
-
-
-def connect_args(settings: Settings) -> dict[str, Any]:
-    return {
-        "timeout": settings.connect_timeout,
-        "command_timeout": settings.silence_timeout,
-        # PgBouncer refuses these: set them in its configuration and with ALTER ROLE.
-        "server_settings": {
-            "statement_timeout": str(round(settings.statement_timeout * 1000)),
-            "tcp_keepalives_idle": "60",  # no firewall on the way forgets the connection
-        },
-    }
 
 
 # Requests with their background tasks, and looks at the database: the lifespan waits for them.
@@ -346,9 +342,7 @@ async def lifespan(api: FastAPI) -> AsyncIterator[None]:
         # Not at import: an engine belongs to one process and one loop. pooling-engine-lifetime
         engine = make_engine(settings)
         stack.push_async_callback(close, "engine", engine.dispose)
-        probe = create_async_engine(
-            str(settings.database_url), pool_pre_ping=True, connect_args=connect_args(settings)
-        )
+        probe = create_async_engine(str(settings.database_url), pool_pre_ping=True)
         stack.push_async_callback(close, "probe", probe.dispose)
         cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # keeps none
         http = httpx.AsyncClient(timeout=settings.http_timeout, cookies=cookies)  # pooling-http

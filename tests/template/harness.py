@@ -110,6 +110,13 @@ async def go_on() -> None:
             logger.info("it goes on")
 
 
+@api.post("/extra/committed")
+async def read_committed(shared: Shared) -> int:
+    async with shared.sessions.begin() as session:
+        order = await Repository(session, Order).add(Order(number=3))
+    return order.number
+
+
 @api.get("/extra/running")
 async def count_running() -> int:
     return len(running)

@@ -140,13 +140,19 @@ async def test_a_connection_that_falls_silent_is_not_available_and_not_used_agai
     async with proxied(shop.server.port) as proxy:
         with behind(proxy, shop, extended) as silenced:
             async with connected(silenced) as client:
-                for after in (b"", b"SELECT 77", b"COMMIT"):
+                assert (await sql(client, "SELECT 1")).status_code == 200
+                proxy.answering.clear()  # while it is idle: the ping hangs
+                assert_unavailable(await sql(client, "SELECT 77"))
+                proxy.answering.set()
+                for last in (b"SELECT 77", b"COMMIT"):
                     assert (await sql(client, "SELECT 1")).status_code == 200
-                    if after:  # silent within the transaction
-                        proxy.silent_after = after
-                    else:  # silent while idle: the ping hangs
-                        proxy.answering.clear()
-                    assert_unavailable(await sql(client, "SELECT 77"))
+                    proxy.silent_after = last
+                    request = asyncio.create_task(sql(client, "SELECT 77"))
+                    await until(lambda: proxy.silent_after is None)
+                    proxy.silent_after = b"ROLLBACK"
+                    assert_unavailable(await request)
+                    assert proxy.silent_after == b"ROLLBACK"  # nobody has sent it
+                    proxy.silent_after = None
                     proxy.answering.set()
 
 

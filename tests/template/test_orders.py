@@ -38,6 +38,10 @@ async def test_an_order_that_was_created_can_be_read(
     assert await shop.fetchval("SELECT created_at FROM orders") >= before
 
 
+async def test_an_order_is_readable_after_its_commit(extra: httpx.AsyncClient) -> None:
+    assert (await extra.post("/extra/committed")).json() == 3
+
+
 async def test_an_order_that_does_not_exist_is_a_404(client: httpx.AsyncClient) -> None:
     answer = await client.get("/orders/1")
     assert_problem(answer, 404)
