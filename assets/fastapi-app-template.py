@@ -183,7 +183,6 @@ def on_statement_error(context: ExceptionContext) -> Exception | None:
     lost = context.is_disconnect and isinstance(error, Exception)  # not a CancelledError
     if context.connection is None or not (lost or is_unavailable(error)):
         return None  # without a connection it is the pool's ping, which replaces a dead one
-    context.is_disconnect = True  # a silent connection is not used again
     return UnavailableError()
 
 

@@ -16,6 +16,7 @@ from tests.services import Database, Postgres, Program, Proxy, proxied
 from tests.template.harness import (
     POOL_SIZE,
     SLOW,
+    SOON,
     assert_problem,
     connected,
     create,
@@ -63,7 +64,9 @@ async def test_a_database_that_ends_is_stopped_and_never_answers_is_not_availabl
                 assert_unavailable(await client.get("/orders/1"))
                 assert await status(client, "/health/ready") == 503
                 with socket.create_server(("127.0.0.1", own.port)):
-                    assert_unavailable(await client.get("/orders/1"))
+                    async with asyncio.timeout(SOON):
+                        answer = await client.get("/orders/1")
+                    assert_unavailable(answer)
                 async with await asyncio.start_server(hang_up, "127.0.0.1", own.port):
                     assert_unavailable(await client.get("/orders/1"))
             start = "the database is not available: "
