@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,10 +18,13 @@ from tests.services import (
 )
 from tests.template.harness import (
     ALLOWED,
+    EXTRA,
+    MAX_BODY,
     PATIENT,
     POOL_SIZE,
     POOL_TIMEOUT,
     READY_TIMEOUT,
+    SLOW,
     TEMPLATE,
     altered,
     connected,
@@ -43,11 +47,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="package")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a copy lies that has the routes of EXTRA as well."""
+    path = tmp_path_factory.mktemp("extended")
+    (path / "app.py").write_text(TEMPLATE.read_text("utf-8") + EXTRA, "utf-8")
+    return path
+
+
 @pytest.fixture(scope="package", autouse=True)
 def no_settings_from_outside() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("DATABASE_URL", "CREATE_TABLES", "WEBHOOK_URL", "CORS_ORIGINS"):
-            patch.delenv(name, raising=False)
+        for name in (*os.environ,):
+            if name.startswith("SHOP_") or name in {"PROMETHEUS_MULTIPROC_DIR", "WEB_CONCURRENCY"}:
+                patch.delenv(name)
         yield
 
 
@@ -67,10 +80,35 @@ def program(folder: Path, shop: Database) -> Iterator[Program]:
         cors_origins=json.dumps([ALLOWED]),
         pool_size=POOL_SIZE,
         pool_timeout=POOL_TIMEOUT,
-        command_timeout=PATIENT,
+        statement_timeout=PATIENT,
+        silence_timeout=PATIENT,
         ready_timeout=READY_TIMEOUT,
     ) as started:
         yield started
+
+
+@pytest.fixture(scope="package")
+def extended_program(extended: Path, shop: Database, program: Program) -> Iterator[Program]:
+    """`program` with the routes of EXTRA, at the same database; its statements may not be slow."""
+    with running(
+        extended,
+        database_url=shop.url(),
+        pool_size=POOL_SIZE,
+        pool_timeout=0.2,
+        pool_recycle=1,
+        statement_timeout=SLOW,
+        max_body=MAX_BODY,
+        trust_request_id="true",
+    ) as started:
+        yield started
+
+
+@pytest.fixture
+async def extra(extended_program: Program, shop: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `extended_program`, which has no orders yet."""
+    await shop.execute("TRUNCATE orders")
+    async with connected(extended_program) as opened:
+        yield opened
 
 
 @pytest.fixture

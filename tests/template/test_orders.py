@@ -38,6 +38,10 @@ async def test_an_order_that_was_created_can_be_read(
     assert await shop.fetchval("SELECT created_at FROM orders") >= before
 
 
+async def test_an_order_is_readable_after_its_commit(extra: httpx.AsyncClient) -> None:
+    assert (await extra.post("/extra/committed")).json() == 3
+
+
 async def test_an_order_that_does_not_exist_is_a_404(client: httpx.AsyncClient) -> None:
     answer = await client.get("/orders/1")
     assert_problem(answer, 404)
@@ -46,7 +50,9 @@ async def test_an_order_that_does_not_exist_is_a_404(client: httpx.AsyncClient) 
 
 async def test_a_duplicate_is_a_409_and_no_row(client: httpx.AsyncClient, shop: Database) -> None:
     assert (await create(client, 7)).status_code == 201
-    assert_problem(await create(client, 7), 409)
+    answer = await create(client, 7)
+    assert_problem(answer, 409)
+    assert answer.json()["detail"] == "There is an order with this number."
     assert await shop.fetchval("SELECT count(*) FROM orders") == 1
 
 
@@ -71,6 +77,15 @@ async def test_of_duplicates_at_the_same_time_one_is_created(
     assert await shop.fetchval("SELECT count(*) FROM orders") == 1
 
 
+async def test_a_key_that_the_sequence_gives_twice_is_no_conflict(
+    client: httpx.AsyncClient, shop: Database
+) -> None:
+    first = (await create(client, 1)).json()["id"]
+    await shop.execute(f"ALTER SEQUENCE orders_id_seq RESTART WITH {first}")
+    assert_problem(await create(client, 2), 500)
+    assert (await create(client, 3)).status_code == 201
+
+
 async def test_another_violated_constraint_is_no_conflict_and_its_detail_is_logged(
     client: httpx.AsyncClient, shop: Database, program: Program
 ) -> None:
@@ -83,6 +98,11 @@ async def test_another_violated_constraint_is_no_conflict_and_its_detail_is_logg
     assert "4711" in program.output()
     assert "[SQL parameters hidden due to hide_parameters=True]" in program.output()
     assert "[parameters: " not in program.output()
+
+
+async def test_the_largest_number_that_the_column_holds_is_kept(client: httpx.AsyncClient) -> None:
+    answer = await create(client, 2**63 - 1)
+    assert (answer.status_code, answer.json()["number"]) == (201, 2**63 - 1)
 
 
 @pytest.mark.parametrize("number", [0, 2**63])
