@@ -8,10 +8,12 @@ goes to stderr, for stdout belongs to the protocol.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import platform
 import shutil
 import site
+import stat
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,26 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 READY = "packlore-ready"
 """The file that says packages are complete."""
+REBUILT = "PACKLORE_REBUILT"
+"""Says to a start that it is the second one, after a part was missing."""
+IMPORTED = (
+    "anyio",
+    "markdown_it",
+    "mcp.server.mcpserver",
+    "pydantic",
+    "starlette",
+    "uvicorn",
+    "yaml",
+)
+"""What the server imports: an installation is tried by importing it."""
+TRY = "import importlib, site, sys; site.addsitedir(sys.argv[1]); sys.path.insert(0, sys.argv[1]); "
+TRY += "[importlib.import_module(each) for each in sys.argv[2:]]"
+REACHED = (
+    *("CACHE", "CERT", "CLIENT_CERT", "CONFIG_FILE", "DEFAULT_INDEX", "DEFAULT_TIMEOUT"),
+    *("EXTRA_INDEX", "FIND_LINKS", "HTTP", "INDEX", "INSECURE_HOST", "KEYRING", "NATIVE_TLS"),
+    *("NO_CACHE", "NO_INDEX", "OFFLINE", "PROXY", "RETRIES", "SYSTEM_CERTS", "TIMEOUT", "TRUSTED"),
+)
+"""How the variables of pip and uv begin that say where packages come from."""
 NO_PACKAGES, NO_PLACE = 1, 3
 """Exit codes of an installation: nothing could be installed, or nothing be written."""
 ABANDONED = 3600
@@ -68,13 +90,16 @@ def packages(data: Path) -> Path:
     the next start finds its work done. OSError or CalledProcessError where it failed.
     """
     place = place_for(data)
-    if (place / READY).is_file():
+    data.mkdir(parents=True, exist_ok=True, mode=0o755)
+    if stranger := _writable_by_others(place if place.exists() else data):
+        raise PermissionError(f"others may write to {stranger}, and so into this program")
+    if _whole(place):
         with suppress(OSError):
             os.utime(place / READY)  # still in use
         return place
-    data.mkdir(parents=True, exist_ok=True)
     _clean(data)
-    say("first start: installing what the server needs, this takes a minute")
+    again = (place / READY).is_file()  # a cleaner of caches may have been here
+    say(f"{'a part is missing' if again else 'first start'}: installing, this takes a minute")
     started = time.monotonic()
     command = [sys.executable, str(Path(__file__).resolve()), "--install", str(data)]
     with tempfile.TemporaryFile() as log:
@@ -96,17 +121,43 @@ def build(data: Path) -> None:
     interrupted never looks ready. Of two at once the second waits for the first."""
     place = place_for(data)
     with _alone(data / "lock"):
-        if (place / READY).is_file():
+        if _whole(place):
             return
         shutil.rmtree(place, ignore_errors=True)  # somebody has removed a part of it
         building = Path(tempfile.mkdtemp(prefix="building-", dir=data))
         try:
             _install(building)
-            (building / READY).touch()
+            names = sorted(each.name for each in building.iterdir())
+            (building / READY).write_text("\n".join(names), encoding="utf-8")
             building.chmod(0o755)  # what one user installed may serve others
             building.rename(place)
         finally:
             shutil.rmtree(building, ignore_errors=True)
+
+
+def _whole(place: Path) -> bool:
+    """Whether an installation was completed, and all that it has put there still is."""
+    try:
+        names = (place / READY).read_text(encoding="utf-8").split("\n")
+        there = {each.name for each in os.scandir(place)}
+    except (OSError, ValueError):
+        return False
+    return {name for name in names if name} <= there
+
+
+def _writable_by_others(place: Path) -> Path | None:
+    """The folder on the way to `place` into which another user may put files, if there is one.
+    A folder such as /tmp, in which each keeps what is theirs, is none."""
+    if not hasattr(os, "getuid"):  # Windows has no such modes
+        return None
+    for folder in (place, *place.resolve().parents):
+        status = folder.stat()
+        shared = status.st_mode & stat.S_IWOTH or (
+            status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getgid())
+        )
+        if status.st_uid not in (0, os.getuid()) or (shared and not status.st_mode & stat.S_ISVTX):
+            return folder
+    return None
 
 
 @contextmanager
@@ -141,13 +192,14 @@ def _install(target: Path) -> None:
     tools["pip"] += ["--no-compile", "--no-warn-script-location"]
     tools["pip"] += ["--upgrade"]  # over what uv may have left
     options = ["-q", "--target", str(target), "-c", str(ROOT / "constraints.txt")]
-    # Where pip is told to install elsewhere, it would refuse the target.
-    elsewhere = {"PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_TARGET", "PIP_USER"}
-    environ = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    environ = {name: value for name, value in os.environ.items() if _is_for_us(name)}
     for name, tool in tools.items():
         command = [*tool, *options, *needed]
         try:
-            subprocess.check_call(command, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+            for each in (command, [sys.executable, "-c", TRY, str(target), *IMPORTED]):
+                subprocess.check_call(
+                    each, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr
+                )
         except (subprocess.CalledProcessError, OSError):
             # uv does not read pip's configuration: where that names a mirror or a certificate,
             # pip installs what uv could not.
@@ -157,6 +209,13 @@ def _install(target: Path) -> None:
                 raise
         else:
             return
+
+
+def _is_for_us(variable: str) -> bool:
+    """Not what tells pip or uv to install otherwise (PIP_DRY_RUN, PIP_NO_DEPS, PIP_TARGET): only
+    where packages come from, and how they are reached."""
+    tool, _, rest = variable.partition("_")
+    return tool not in ("PIP", "UV") or rest.startswith(REACHED)
 
 
 def _clean(data: Path) -> None:
@@ -212,9 +271,27 @@ def serve(installed: Path, compiled: Path) -> NoReturn:
     added = [path for path in sys.path if path not in known]
     sys.path[:] = [str(ROOT / "server"), *added, *known]
     sys.argv[1:] = sys.argv[1:] or ["serve"]
-    from packlore.cli import command
+    try:
+        from packlore.cli import command
 
+        if sys.argv[1:2] == ["serve"]:
+            for each in IMPORTED:
+                importlib.import_module(each)
+    except ImportError as error:
+        _again(installed, error)
     command()
+
+
+def _again(installed: Path, error: ImportError) -> NoReturn:
+    """Start once more, with packages made anew: something has taken a part of them away."""
+    if os.environ.get(REBUILT):
+        raise error
+    (installed / READY).unlink(missing_ok=True)
+    environ = {**os.environ, REBUILT: "1"}
+    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
+    if sys.platform == "win32":  # there exec gives stdin and stdout to nobody
+        sys.exit(subprocess.run(command, env=environ, check=False).returncode)
+    os.execve(sys.executable, command, environ)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -264,3 +264,77 @@ def test_a_place_that_cannot_be_written_is_told_with_a_way_out(
     assert said[1].startswith("packlore: [Errno 21] Is a directory")
     assert said[2] == f"packlore: could not install into {data}; PACKLORE_DATA names another folder"
     assert "network" not in text
+
+
+def test_a_part_that_a_cleaner_took_away_is_seen(
+    launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_install", lambda target: (target / "mcp").mkdir())
+    launch.build(tmp_path)
+    place = launch.place_for(tmp_path)
+    assert launch._whole(place)
+    (place / "mcp").rmdir()
+    assert not launch._whole(place)
+    launch.build(tmp_path)
+    assert launch._whole(place)
+
+
+def test_what_cannot_be_imported_is_not_ready(
+    launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool that says it has installed, and has not: `pip install --dry-run`."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uv").write_text("#!/bin/sh\nexit 0\n")
+    (tools / "uv").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setattr(launch.sys, "executable", str(tools / "uv"))  # pip does no more than uv
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(
+        launch.subprocess, "check_call", _refusing(launch.TRY, subprocess.check_call)
+    )
+    with pytest.raises(subprocess.CalledProcessError):
+        launch.build(tmp_path / "data")
+    assert not launch.place_for(tmp_path / "data").exists()
+
+
+def _refusing(code: str, call: Callable[..., int]) -> Callable[..., int]:
+    def check_call(command: list[str], **options: object) -> int:
+        if code in command:
+            raise subprocess.CalledProcessError(1, command)
+        return call(command, **options)
+
+    return check_call
+
+
+@pytest.mark.parametrize(
+    "name", ["PIP_DRY_RUN", "PIP_NO_DEPS", "PIP_ROOT", "PIP_TARGET", "UV_TARGET"]
+)
+def test_what_tells_pip_to_install_otherwise_is_left_out(launch: ModuleType, name: str) -> None:
+    assert not launch._is_for_us(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["PIP_INDEX_URL", "PIP_PROXY", "UV_INDEX_URL", "PATH", "PIPX_HOME"]
+)
+def test_where_packages_come_from_is_kept(launch: ModuleType, name: str) -> None:
+    assert launch._is_for_us(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes of POSIX")
+def test_a_folder_into_which_others_may_write_is_refused(
+    launch: ModuleType, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(PermissionError, match=r"others may write to .*shared"):
+        launch.packages(shared / "data")
+    shared.chmod(0o1777)  # as /tmp is
+    place = launch.place_for(shared / "data")
+    place.mkdir()
+    (place / launch.READY).touch()
+    assert launch.packages(shared / "data") == place
+    place.chmod(0o777)
+    with pytest.raises(PermissionError, match="others may write to"):
+        launch.packages(shared / "data")
