@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import BackgroundTasks, FastAPI, Request, Response
+from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,6 +72,20 @@ async def _request(block: Block, path: str) -> Seen:
     @app.get("/sync")
     def sync() -> str:
         module.user.set("ada")
+        return "done"
+
+    def set_user() -> None:
+        module.user.set("ada")
+
+    async def set_user_in_the_task() -> None:
+        module.user.set("ada")
+
+    @app.get("/dependency", dependencies=[Depends(set_user)])
+    async def dependency() -> str:
+        return "done"
+
+    @app.get("/async-dependency", dependencies=[Depends(set_user_in_the_task)])
+    async def async_dependency() -> str:
         return "done"
 
     @app.get("/background")
@@ -211,15 +225,104 @@ async def test_the_last_body_message_comes_before_background_tasks() -> None:
     assert events == ["last body", "background task"]
 
 
-async def test_what_a_sync_endpoint_sets_is_lost_in_both(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("path", ["/sync", "/dependency"])
+async def test_what_a_sync_endpoint_or_dependency_sets_is_lost_in_both(
+    path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "access")
     rule = RuleFile.load("fastapi-pure-asgi")
-    users = [
-        (await _request(rule.block(correct=correct), "/sync")).user for correct in (False, True)
-    ]
+    users = [(await _request(rule.block(correct=correct), path)).user for correct in (False, True)]
     assert users == ["-", "-"]
+
+
+async def test_what_an_async_dependency_sets_is_seen_by_correct(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    assert (await _request(correct, "/async-dependency")).user == "ada"
+
+
+def _served(block: Block) -> tuple[Any, Any]:
+    """The block's module, and an app in its middleware, which answers, fails, breaks and hangs."""
+    module = block.run()
+    app = FastAPI()
+    app.state.begun = asyncio.Event()
+
+    @app.get("/ada")
+    async def ada() -> None:
+        module.user.set("ada")
+
+    @app.get("/nobody")
+    async def nobody() -> None: ...
+
+    @app.get("/fail")
+    async def fail() -> None:
+        raise ValueError
+
+    @app.get("/break")
+    async def broken() -> StreamingResponse:
+        async def body() -> AsyncIterator[str]:
+            yield "first"
+            raise ValueError
+
+        return StreamingResponse(body())
+
+    @app.get("/hang")
+    async def forever() -> None:
+        app.state.begun.set()
+        await asyncio.Event().wait()
+
+    app.add_middleware(module.AccessLogMiddleware)
+    return module, app
+
+
+def _lines_without_times(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [re.sub(r" [\d.]+ ms$", "", line) for line in text_log(caplog, "access")]
+
+
+async def test_correct_logs_500_for_an_error_and_the_status_sent_for_a_broken_stream(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    _, app = _served(correct)
+    async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        assert (await client.get("/fail")).status_code == 500
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/break")
+    assert _lines_without_times(caplog) == [
+        "INFO access /fail 500 user=-",
+        "INFO access /break 200 user=-",
+    ]
+
+
+async def test_correct_logs_no_status_for_a_request_that_the_server_cancels(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    _, app = _served(correct)
+    async with (
+        httpx.AsyncClient() as client,
+        serving(app, timeout_graceful_shutdown=0) as served,
+    ):
+        asking = asyncio.create_task(client.get(f"{served.url}/hang"))
+        await asyncio.wait_for(app.state.begun.wait(), 10)
+    await asyncio.wait([asking])
+    assert _lines_without_times(caplog) == ["INFO access /hang 0 user=-"]
+
+
+async def test_correct_leaves_no_user_to_the_next_request_of_a_test(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    module, app = _served(correct)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for path in ("/ada", "/nobody"):
+            await client.get(path)
+    with pytest.raises(LookupError):
+        module.user.get()
+    lines = ["INFO access /ada 200 user=ada", "INFO access /nobody 200 user=-"]
+    assert _lines_without_times(caplog) == lines
 
 
 async def test_the_decorator_is_base_http_middleware_and_what_it_sets_reaches_the_endpoint() -> (
