@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -168,3 +174,38 @@ async def test_the_lifespan_of_a_mounted_app_runs_only_where_the_main_one_enters
         async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
             statuses.append((await client.get("/sub/")).status_code)
     assert statuses == [500, 200]
+
+
+LIVES = """
+import sys
+
+async def app(scope, receive, send):
+    while True:
+        event = (await receive())["type"]
+        print(event, file=sys.stderr, flush=True)
+        await send({"type": f"{event}.complete"})
+        if event == "lifespan.shutdown":
+            break
+"""
+
+
+def test_on_sighup_uvicorn_starts_the_new_worker_before_it_stops_the_old_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "main.py").write_text(LIVES, encoding="utf-8")
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", "0", "--workers", "2"]
+    events: list[str] = []
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if not line.startswith("lifespan."):
+                continue
+            events.append(line.strip().removeprefix("lifespan."))
+            if events == ["startup"] * 2:
+                process.send_signal(signal.SIGHUP)
+            if events.count("startup") == 4 and events.count("shutdown") >= 2:
+                os.killpg(process.pid, signal.SIGKILL)
+    old, new = ["shutdown", "shutdown", "startup", "startup"], ["startup", "shutdown"] * 2
+    assert events[2:] == (old if version("uvicorn") == "0.30.0" else new)

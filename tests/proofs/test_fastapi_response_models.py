@@ -74,7 +74,7 @@ async def _list_users(block: Block, database: Database) -> list[dict[str, Any]]:
     async with engine_with(Base, database.url()) as engine:
         factory.configure(bind=engine)
         async with factory.begin() as session:
-            session.add_all(_users())
+            session.add_all(_users()[::-1])
         module = block.run(Session=Annotated[AsyncSession, Depends(get_session)], User=User)
         async with _client(module.app) as client:
             listed: list[dict[str, Any]] = (await client.get("/users")).raise_for_status().json()
