@@ -53,6 +53,8 @@ async def test_incorrect_answers_200_and_loses_the_write(
 async def test_correct_answers_500_for_the_write_that_failed(
     correct: Block, database: Database, witness: Witness
 ) -> None:
+    module = correct.run(SessionFactory=None, Order=Order)
+    assert await module.create_order(7, AsyncSession()) == {"number": 7}
     statuses, rows = await _post_twice(correct, database)
     assert (statuses, rows) == ([200, 500], 1)
     witness.observed(correct="two orders with one number: 200 and 500, 1 row")
