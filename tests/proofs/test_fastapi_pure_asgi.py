@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +35,7 @@ class Seen:
     user: str = ""
     milliseconds: float = 0.0
     actual: float = 0.0
+    longest: float = 0.0  # milliseconds from before the request to the log line
     events: list[str] = field(default_factory=list)
 
 
@@ -41,12 +43,14 @@ class _Listener(logging.Handler):
     def __init__(self, seen: Seen) -> None:
         super().__init__()
         self._seen = seen
+        self._started = time.perf_counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         match = re.fullmatch(r"/\S+ 200 user=(\S+) ([\d.]+) ms", record.getMessage())
         assert match
         self._seen.user, self._seen.milliseconds = match[1], float(match[2])
         self._seen.events.append("log")
+        self._seen.longest = (time.perf_counter() - self._started) * 1000
 
 
 async def _request(block: Block, path: str) -> Seen:
@@ -127,7 +131,7 @@ async def test_correct_logs_a_stream_after_its_end_and_with_its_user(
     caplog.set_level(logging.INFO, "access")
     seen = await _request(correct, "/stream")
     assert seen.events == ["last chunk", "log"]
-    assert seen.milliseconds >= seen.actual
+    assert seen.actual <= seen.milliseconds <= seen.longest
     assert seen.user == "ada"
     witness.observed(correct="logged after the last chunk, with its whole time and the user")
 
@@ -293,6 +297,7 @@ async def test_correct_logs_500_for_an_error_and_the_status_sent_for_a_broken_st
         "INFO access /fail 500 user=-",
         "INFO access /break 200 user=-",
     ]
+    assert caplog.text.count("ValueError") >= 2  # the errors go on to the server's log
 
 
 async def test_correct_logs_no_status_for_a_request_that_the_server_cancels(
@@ -308,6 +313,20 @@ async def test_correct_logs_no_status_for_a_request_that_the_server_cancels(
         await asyncio.wait_for(app.state.begun.wait(), 10)
     await asyncio.wait([asking])
     assert _lines_without_times(caplog) == ["INFO access /hang 0 user=-"]
+
+
+async def test_correct_lets_the_lifespan_through(correct: Block) -> None:
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        events.append("start")
+        yield
+        events.append("stop")
+
+    async with serving(correct.run().AccessLogMiddleware(FastAPI(lifespan=lifespan))):
+        assert events == ["start"]
+    assert events == ["start", "stop"]
 
 
 async def test_correct_leaves_no_user_to_the_next_request_of_a_test(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -88,6 +89,28 @@ async def test_whatever_the_route_raises_and_a_refused_answer_roll_back(
         assert answers[2].json() == {"number": 7}
     assert "ResponseValidationError" in caplog.text
     assert await database.fetchval("SELECT count(*) FROM orders") == 1
+
+
+@pytest.mark.skipif(version("fastapi") == "0.121.0", reason="there no route can yield")
+async def test_a_route_that_yields_begins_after_the_session_is_closed(database: Database) -> None:
+    async with engine_with(Base, database.url()) as engine:
+        factory: Any = async_sessionmaker(engine, class_=AsyncSession)
+        block = RuleFile.load("fastapi-transaction-scope").block(correct=True)
+        module = block.run(SessionFactory=factory, Order=Order)
+        app: FastAPI = module.app
+        used: list[AsyncSession] = []
+        pool: Any = engine.pool
+
+        @app.get("/stream")
+        async def stream(session: Any = module.Session.__metadata__[0]) -> AsyncIterator[int]:
+            used.append(session)
+            assert not session.in_transaction()
+            yield await session.scalar(select(1))
+
+        async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+            assert (await client.get("/stream")).text.split() == ["1"]
+            assert pool.checkedout() == 1
+            await used[0].close()
 
 
 async def test_in_process_clients_raise_the_lost_error(
