@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -206,7 +207,9 @@ async def _cut(database: Database) -> None:
 async def test_a_caller_that_is_cancelled_leaves_the_check_to_the_others(
     correct: Block, database: Database, redis_server: Redis
 ) -> None:
-    module = correct.run(database_url=database.url(), redis_url=redis_server.url)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a bare generator as a lifespan is deprecated
+        module = correct.run(database_url=database.url(), redis_url=redis_server.url)
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def ask() -> None:
@@ -221,6 +224,12 @@ async def test_a_caller_that_is_cancelled_leaves_the_check_to_the_others(
     go.set()
     assert first.cancelled()
     assert await second == {"database": "up"}
+    go.clear()
+    asking = asyncio.create_task(module.state("database"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
 
 
 async def test_a_cache_that_went_silent_is_up_again_once_it_answers(

@@ -82,6 +82,9 @@ async def test_incorrect_leaves_a_connection_open_when_the_start_fails(
 async def test_correct_closes_it_when_the_start_fails(
     correct: Block, database: Database, witness: Witness
 ) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a bare generator as a lifespan is deprecated
+        correct.run(database_url=database.url(), redis_url=_nobody())
     async with _failing(correct, database, _nobody()) as pool:
         assert pool.checkedin() == 0
         await _closed(database)

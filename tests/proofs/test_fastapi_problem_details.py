@@ -38,6 +38,8 @@ def _with_routes(app: FastAPI) -> FastAPI:
     async def read_order(number: int) -> int:
         if number == 404:
             raise HTTPException(404, "no such order", {"X-Order": "404"})
+        if number == 599:
+            raise HTTPException(599, "no name")
         raise RuntimeError("secret of the database")
 
     @app.post("/users")
@@ -127,6 +129,12 @@ async def test_correct_answers_422_for_a_validator_that_raises_and_keeps_the_inp
         {"detail": "Value error, too short", "location": "body/password"}
     ]
     assert PASSWORD not in answer.text
+
+
+async def test_correct_has_a_title_for_a_status_that_has_no_name(correct: Block) -> None:
+    async with _client(_with_routes(correct.run().app)) as client:
+        answer = await client.get("/orders/599")
+    assert (answer.status_code, answer.json()["title"]) == (599, "Error")
 
 
 async def _exchanged(app: FastAPI, status: int) -> list[bytes]:
