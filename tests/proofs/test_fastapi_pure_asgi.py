@@ -315,7 +315,10 @@ async def test_correct_logs_no_status_for_a_request_that_the_server_cancels(
     assert _lines_without_times(caplog) == ["INFO access /hang 0 user=-"]
 
 
-async def test_correct_lets_the_lifespan_through(correct: Block) -> None:
+async def test_correct_passes_the_lifespan_on_and_leaves_no_user_to_the_next_request(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
     events: list[str] = []
 
     @asynccontextmanager
@@ -324,16 +327,10 @@ async def test_correct_lets_the_lifespan_through(correct: Block) -> None:
         yield
         events.append("stop")
 
-    async with serving(correct.run().AccessLogMiddleware(FastAPI(lifespan=lifespan))):
+    module, app = _served(correct)
+    async with serving(module.AccessLogMiddleware(FastAPI(lifespan=lifespan))):
         assert events == ["start"]
     assert events == ["start", "stop"]
-
-
-async def test_correct_leaves_no_user_to_the_next_request_of_a_test(
-    correct: Block, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "access")
-    module, app = _served(correct)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         for path in ("/ada", "/nobody"):
