@@ -179,6 +179,35 @@ async def test_the_lifespan_of_a_mounted_app_runs_only_where_the_main_one_enters
     assert statuses == [500, 200]
 
 
+TESTED = """
+import sys
+sys.modules["httpx2"] = None  # as where it is not installed
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+@asynccontextmanager
+async def lifespan(app):
+    print("start")
+    yield
+    print("stop")
+
+app = FastAPI(lifespan=lifespan)
+app.get("/")(lambda: 1)
+print(TestClient(app).get("/").status_code)
+with TestClient(app) as client:
+    print(client.get("/").status_code)
+"""
+
+
+def test_the_test_client_runs_the_lifespan_only_as_a_context_manager(witness: Witness) -> None:
+    command = [sys.executable, "-W", "always", "-c", TESTED]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.split() == ["200", "start", "200", "stop"]
+    assert ("StarletteDeprecationWarning" in ran.stderr) is (version("fastapi") != "0.121.0")
+    witness.saw(ran.stderr)
+
+
 LIVES = """
 import sys
 
