@@ -251,6 +251,8 @@ async def test_the_answer_takes_twice_the_limit_where_a_connected_database_goes_
 ) -> None:
     loop = asyncio.get_running_loop()
     took = []
+    given = {"database_url": database.url(), "redis_url": redis_server.url}
+    assert correct.run(**given).LIMIT == 2  # as long as SQLAlchemy lets asyncpg close
     async with proxied(database.server.port) as proxy:
         url = database.url().replace(str(database.server.port), str(proxy.port))
         for connected in (False, True):
