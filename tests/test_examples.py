@@ -355,8 +355,8 @@ async def answers() -> str:
 
 @stock.get("/{sku}")
 async def in_stock(sku: int) -> int:
-    if sku == 9:
-        raise HTTPException(404)
+    if sku in {8, 9}:
+        raise HTTPException(404 if sku == 9 else 500)
     return sku
 
 
@@ -375,12 +375,14 @@ async def test_the_service_commits_first_and_closes_in_reverse_order(
                 sold = await client.post("/orders/7")
                 skus = [row["sku"] for row in await database.fetch("SELECT sku FROM orders")]
                 missing = await client.post("/orders/9")
+                others = [await client.post(f"/orders/{sku}") for sku in (0, 2**31, 8)]
             status = await asyncio.to_thread(service.terminate, LIMIT)
             lines = service.output().splitlines()
         finally:
             await asyncio.to_thread(stack.close)
     assert (sold.status_code, sold.json(), skus) == (201, 1, [7])
     assert (missing.status_code, missing.json()) == (409, {"detail": "sold out"})
+    assert [each.status_code for each in others] == [422, 422, 500]
     assert await database.fetchval("SELECT count(*) FROM orders") == 1
     # uvicorn raises the signal again once it has shut down.
     assert status == -signal.SIGTERM

@@ -217,3 +217,12 @@ async def test_a_task_that_logs_its_error_lets_the_next_run(
     factory = type("Factory", (), {"begin": staticmethod(refuse)})
     assert await _next_task_runs(_run(correct, factory).add_receipt, 7)
     assert "order 7 has no receipt" in caplog.messages
+
+
+async def test_a_task_that_is_cancelled_stays_cancelled(correct: Block) -> None:
+    def cancel() -> None:
+        raise asyncio.CancelledError
+
+    factory = type("Factory", (), {"begin": staticmethod(cancel)})
+    with pytest.raises(asyncio.CancelledError):
+        await _run(correct, factory).add_receipt(7)

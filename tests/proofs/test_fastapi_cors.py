@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, WebSocket, WebSocketException
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from pydantic import AnyHttpUrl
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import serving, serving_process
 
 OURS, FOREIGN = "https://shop.example.com", "https://evil.example"
@@ -102,6 +103,92 @@ async def test_correct_lets_only_its_origin_read_and_shows_it_the_500(
         "failed": (500, True),
     }
     witness.observed(correct="a foreign origin could read nothing; the 500 had its CORS headers")
+
+
+async def _preflight(client: httpx.AsyncClient, method: str, *headers: str) -> httpx.Response:
+    asked = {"Origin": OURS, "Access-Control-Request-Method": method}
+    if headers:
+        asked["Access-Control-Request-Headers"] = ", ".join(headers)
+    return await client.options("/orders", headers=asked)
+
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+async def test_correct_allows_the_listed_methods_and_headers_and_no_others(
+    correct: Block, witness: Witness
+) -> None:
+    async with _client(correct.run().app) as client:
+        for method in METHODS:
+            assert (await _preflight(client, method, "authorization")).status_code == 200
+        allowed = await _preflight(client, "POST", "authorization", "content-type")
+        assert allowed.status_code == 200
+        assert {"Authorization", "Content-Type"} <= set(
+            allowed.headers["access-control-allow-headers"].split(", ")
+        )
+        no_method = await _preflight(client, "TRACE")
+        no_header = await _preflight(client, "GET", "x-own")
+    assert (no_method.status_code, no_method.text) == (400, "Disallowed CORS method")
+    assert (no_header.status_code, no_header.text) == (400, "Disallowed CORS headers")
+    witness.saw(no_method.text, no_header.text)
+
+
+async def test_correct_shows_scripts_the_request_id(correct: Block) -> None:
+    module = correct.run()
+    _with_routes(module.api)
+    async with _client(module.app) as client:
+        answer = await _ask(client, "/orders", OURS)
+    assert answer.headers["access-control-expose-headers"] == "X-Request-ID"
+
+
+async def test_an_answer_without_an_origin_has_no_vary_in_an_old_starlette(correct: Block) -> None:
+    module = correct.run()
+    _with_routes(module.api)
+    async with _client(module.app) as client:
+        answers = [await client.get("/orders"), await _ask(client, "/orders", OURS)]
+        foreign = await _ask(client, "/orders", FOREIGN)
+    always = version("starlette") != "0.49.3"
+    assert [answer.headers.get("vary") for answer in answers] == [
+        "Origin" if always else None,
+        "Origin",
+    ]
+    assert ALLOWED not in foreign.headers
+
+
+async def _said(app: Callable[..., Any], origin: str) -> list[Any]:
+    """What an app sends to a WebSocket that a script of `origin` opens with the user's cookie."""
+    headers = [(b"host", b"shop"), (b"origin", origin.encode()), (b"cookie", b"session=ada")]
+    scope = {"type": "websocket", "path": "/orders", "headers": headers, "query_string": b""}
+    incoming: list[Any] = [{"type": "websocket.connect"}, {"type": "websocket.disconnect"}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return incoming.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app({**scope, "scheme": "ws", "server": ("shop", 80), "root_path": ""}, receive, send)
+    return [message.get("text") for message in sent if message["type"] == "websocket.send"]
+
+
+@pytest.mark.parametrize(("checked", "allowed"), [(False, [OURS, FOREIGN]), (True, [OURS])])
+async def test_a_websocket_of_a_foreign_origin_passes_unless_the_route_looks(
+    checked: bool, allowed: list[str]
+) -> None:
+    module = RuleFile.load("fastapi-cors").block(correct=True).run()
+
+    async def read_orders(websocket: WebSocket) -> None:
+        if checked and websocket.headers.get("origin") != OURS:
+            raise WebSocketException(1008)
+        await websocket.accept()
+        await websocket.send_text(f"secret order of {websocket.cookies['session']}")
+        await websocket.close()
+
+    module.api.websocket("/orders")(read_orders)
+    secret = ["secret order of ada"]
+    said = {origin: await _said(module.app, origin) for origin in (OURS, FOREIGN)}
+    assert said == {origin: secret if origin in allowed else [] for origin in (OURS, FOREIGN)}
 
 
 async def test_a_request_of_a_foreign_origin_runs_all_the_same(correct: Block) -> None:

@@ -1,4 +1,4 @@
-"""A check that is a dependency of the service cannot be forgotten by a route."""
+"""A check that is a dependency of the router cannot be forgotten by a route."""
 
 from __future__ import annotations
 
@@ -131,8 +131,71 @@ async def test_correct_refuses_everybody_but_an_admin_on_both_routes(
         assert removed.status_code == 204
     assert await _count(database) == 0
     witness.observed(
-        correct="delete without a token: refused, as with a wrong one (401) and without the role (403)"
+        correct="delete without a token: refused, as with a wrong one (401) and without the role (403); "
+        "a route added later: refused too"
     )
+
+
+async def test_a_route_that_is_added_later_is_refused_without_a_word_of_its_own(
+    correct: Block, database: Database
+) -> None:
+    async with _invoices(correct, database) as (module, client, _opened):
+        added = FastAPI()
+
+        async def purge(session: Any = module.Session.__metadata__[0]) -> None:
+            await session.execute(delete(Invoice))
+
+        module.router.delete("/", status_code=204)(purge)
+        added.include_router(module.router)
+        async with serving(added) as served, httpx.AsyncClient(base_url=served.url) as later:
+            answers = [
+                await later.delete("/invoices/", headers=headers)
+                for headers in ({}, _bearer("bob"), _bearer("ada"))
+            ]
+            assert [each.status_code for each in answers] == [MISSING_TOKEN, 403, 204]
+        del client
+    assert await _count(database) == 0
+
+
+async def test_a_refusal_says_how_to_authenticate(correct: Block, database: Database) -> None:
+    async with _invoices(correct, database) as (_, client, _opened):
+        wrong = await client.delete("/invoices/7", headers=_bearer("eve"))
+        missing = await client.delete("/invoices/7")
+    assert (wrong.status_code, wrong.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert missing.headers.get("WWW-Authenticate") == ("Bearer" if MISSING_TOKEN == 401 else None)
+    assert await _count(database) == 1
+
+
+async def test_a_route_of_the_app_and_a_mounted_app_are_outside_of_the_guard(
+    correct: Block, database: Database
+) -> None:
+    async with _invoices(correct, database) as (module, _, _opened):
+        module.app.get("/invoices/7")(lambda: "open")
+        whole, mounted = FastAPI(dependencies=[Depends(module.require_admin)]), FastAPI()
+        mounted.get("/7")(lambda: "open")
+        whole.get("/7")(lambda: "closed")
+        whole.mount("/mounted", mounted)
+        async with serving(module.app) as served, httpx.AsyncClient(base_url=served.url) as client:
+            assert (await client.get("/invoices/7")).status_code == 200
+        async with serving(whole) as served, httpx.AsyncClient(base_url=served.url) as client:
+            statuses = [(await client.get(path)).status_code for path in ("/7", "/mounted/7")]
+            assert statuses == [MISSING_TOKEN, 200]
+
+
+async def test_a_route_that_takes_the_user_shares_it_with_the_check(
+    correct: Block, database: Database
+) -> None:
+    async with _invoices(correct, database) as (module, _, opened):
+        app = FastAPI()
+
+        async def who(user: Any = module.CurrentUser.__metadata__[0]) -> str:
+            return f"{user.token}"
+
+        module.router.get("/who")(who)
+        app.include_router(module.router)
+        async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+            answer = await client.get("/invoices/who", headers=_bearer("ada"))
+        assert (answer.json(), len(opened)) == ("ada", 1)
 
 
 async def test_a_request_opens_one_session_for_the_whole_chain(

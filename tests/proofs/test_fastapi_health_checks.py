@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from redis.asyncio import Redis as RedisClient
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -99,17 +100,18 @@ async def test_incorrect_answers_200_without_a_database(
 
 
 async def test_correct_answers_503_without_a_database_and_200_with_it(
-    correct: Block, stoppable: Postgres, redis_server: Redis, witness: Witness
+    correct: Block, stoppable: Postgres, redis_server: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     stoppable.start()
     async with _service(correct, stoppable.url(driver="asyncpg"), redis_server.url) as service:
         assert await service.ask() == (200, {"database": "up", "cache": "up"})
         stoppable.stop()
         assert await service.ask() == (503, {"database": "down", "cache": "up"})
+        assert "database is down" in caplog.messages
+        assert "ConnectionRefusedError" in caplog.text
         assert await service.ask("/live") == (200, {"process": "up"})
         stoppable.start()
         assert await service.ask() == (200, {"database": "up", "cache": "up"})
-    witness.observed(correct="database stopped: 503; database hangs: 503; pool exhausted: 200")
 
 
 async def test_incorrect_does_not_answer_where_the_database_hangs_or_the_pool_is_exhausted(
@@ -147,38 +149,101 @@ async def test_correct_answers_where_the_database_hangs_or_the_pool_is_exhausted
     ]
 
 
-async def _flood(block: Block, few: Postgres, redis: Redis) -> tuple[set[int], int]:
-    """The statuses of 20 checks at once for a healthy database, and the most connections."""
-    now = most = 0
-    given = {"database_url": few.url(driver="asyncpg"), "redis_url": redis.url}
-    module = block.run(**given)
-
-    def opened(*_: object) -> None:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-
-    def closed(*_: object) -> None:
-        nonlocal now
-        now -= 1
-
-    event.listen(module.probe.sync_engine, "connect", opened)
-    event.listen(module.probe.sync_engine, "close", closed)
+@asynccontextmanager
+async def _counted(
+    block: Block, database_url: str, redis_url: str
+) -> AsyncIterator[tuple[Any, httpx.AsyncClient, list[str]]]:
+    """The block's module, a client of its app, and a list of what its probe opens and closes."""
+    events: list[str] = []
+    module = block.run(database_url=database_url, redis_url=redis_url)
+    for name in ("connect", "close"):
+        event.listen(module.probe.sync_engine, name, lambda *_, name=name: events.append(name))
     async with serving(module.app) as served, httpx.AsyncClient(base_url=served.url) as client:
-        answers = await asyncio.gather(*(client.get("/ready", timeout=30) for _ in range(20)))
-    return {answer.status_code for answer in answers}, most
+        yield module, client, events
 
 
-async def test_a_flood_of_checks_takes_one_connection(
-    correct: Block, stoppable: Postgres, redis_server: Redis, caplog: pytest.LogCaptureFixture
+async def test_200_checks_at_once_are_200_over_one_connection(
+    correct: Block, stoppable: Postgres, redis_server: Redis, witness: Witness
 ) -> None:
     stoppable.start()
-    assert await _flood(correct, stoppable, redis_server) == ({200}, 1)
-    assert "async with one_at_a_time, probe" in correct.code
-    code = correct.code.replace("async with one_at_a_time, probe", "async with probe")
-    statuses, _ = await _flood(replace(correct, code=code), stoppable, redis_server)
-    assert 503 in statuses
-    assert "sorry, too many clients already" in caplog.text
+    url = stoppable.url(driver="asyncpg")
+    async with _counted(correct, url, redis_server.url) as (_, client, events):
+        answers = await asyncio.gather(*(client.get("/ready", timeout=30) for _ in range(200)))
+        assert [answer.status_code for answer in answers] == [200] * 200
+        assert events == ["connect"]
+    assert events == ["connect", "close"]  # at the stop
+    witness.observed(
+        correct="database stopped: 503; database hangs: 503; pool exhausted: 200; "
+        "200 checks at once: 200 of 200 are 200, over 1 connection"
+    )
+
+
+async def test_a_check_that_comes_later_asks_again_over_the_same_connections(
+    correct: Block, database: Database, redis_server: Redis
+) -> None:
+    async with _counted(correct, database.url(), redis_server.url) as (module, client, events):
+        for _ in range(3):
+            assert (await client.get("/ready")).status_code == 200
+        assert events == ["connect"]
+        assert len(module.cache.connection_pool._available_connections) == 1
+        await _cut(database)
+        assert (await client.get("/ready")).json() == {"database": "up", "cache": "up"}
+        assert events == ["connect", "close", "connect"]
+    assert events[3:] == ["close"]
+    assert not any(
+        each.is_connected for each in module.cache.connection_pool._available_connections
+    )
+
+
+async def _cut(database: Database) -> None:
+    """End the connections of the service, as a failover does."""
+    others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = $1"
+    await database.execute(
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}",
+        "client backend",
+    )
+
+
+async def test_a_caller_that_is_cancelled_leaves_the_check_to_the_others(
+    correct: Block, database: Database, redis_server: Redis
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a bare generator as a lifespan is deprecated
+        module = correct.run(database_url=database.url(), redis_url=redis_server.url)
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def ask() -> None:
+        begun.set()
+        await go.wait()
+
+    module.CHECKS = {"database": ask}
+    first, second = (asyncio.create_task(module.ready(Response())) for _ in range(2))
+    await begun.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    go.set()
+    assert first.cancelled()
+    assert await second == {"database": "up"}
+    go.clear()
+    asking = asyncio.create_task(module.state("database"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+
+
+async def test_a_cache_that_went_silent_is_up_again_once_it_answers(
+    correct: Block, database: Database, redis_server: Redis
+) -> None:
+    async with proxied(redis_server.port) as proxy:
+        url = redis_server.url.replace(str(redis_server.port), str(proxy.port))
+        async with _counted(correct, database.url(), url) as (module, client, _):
+            module.LIMIT = 0.3
+            answers = []
+            for answering in (True, False, True):
+                (proxy.answering.set if answering else proxy.answering.clear)()
+                answers.append((await client.get("/ready", timeout=30)).json()["cache"])
+    assert answers == ["up", "down", "up"]
 
 
 async def test_the_answer_takes_twice_the_limit_where_a_connected_database_goes_silent(
@@ -186,11 +251,15 @@ async def test_the_answer_takes_twice_the_limit_where_a_connected_database_goes_
 ) -> None:
     loop = asyncio.get_running_loop()
     took = []
+    given = {"database_url": database.url(), "redis_url": redis_server.url}
+    assert correct.run(**given).LIMIT == 2  # as long as SQLAlchemy lets asyncpg close
     async with proxied(database.server.port) as proxy:
         url = database.url().replace(str(database.server.port), str(proxy.port))
-        for sent in (b"user", b"SELECT 1"):  # while it connects, and later
+        for connected in (False, True):
             async with _service(correct, url, redis_server.url) as service:
-                proxy.silent_after = sent
+                if connected:
+                    assert await service.ask() == (200, {"database": "up", "cache": "up"})
+                proxy.answering.clear()
                 started = loop.time()
                 assert await service.ask(timeout=30) == (503, {"database": "down", "cache": "up"})
                 took.append(loop.time() - started)

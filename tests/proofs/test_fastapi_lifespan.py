@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -76,6 +82,9 @@ async def test_incorrect_leaves_a_connection_open_when_the_start_fails(
 async def test_correct_closes_it_when_the_start_fails(
     correct: Block, database: Database, witness: Witness
 ) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a bare generator as a lifespan is deprecated
+        correct.run(database_url=database.url(), redis_url=_nobody())
     async with _failing(correct, database, _nobody()) as pool:
         assert pool.checkedin() == 0
         await _closed(database)
@@ -168,3 +177,67 @@ async def test_the_lifespan_of_a_mounted_app_runs_only_where_the_main_one_enters
         async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
             statuses.append((await client.get("/sub/")).status_code)
     assert statuses == [500, 200]
+
+
+TESTED = """
+import sys
+sys.modules["httpx2"] = None  # as where it is not installed
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+@asynccontextmanager
+async def lifespan(app):
+    print("start")
+    yield
+    print("stop")
+
+app = FastAPI(lifespan=lifespan)
+app.get("/")(lambda: 1)
+print(TestClient(app).get("/").status_code)
+with TestClient(app) as client:
+    print(client.get("/").status_code)
+"""
+
+
+def test_the_test_client_runs_the_lifespan_only_as_a_context_manager(witness: Witness) -> None:
+    command = [sys.executable, "-W", "always", "-c", TESTED]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.split() == ["200", "start", "200", "stop"]
+    assert ("StarletteDeprecationWarning" in ran.stderr) is (version("fastapi") != "0.121.0")
+    witness.saw(ran.stderr)
+
+
+LIVES = """
+import sys
+
+async def app(scope, receive, send):
+    while True:
+        event = (await receive())["type"]
+        print(event, file=sys.stderr, flush=True)
+        await send({"type": f"{event}.complete"})
+        if event == "lifespan.shutdown":
+            break
+"""
+
+
+def test_on_sighup_uvicorn_starts_the_new_worker_before_it_stops_the_old_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "main.py").write_text(LIVES, encoding="utf-8")
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", "0", "--workers", "2"]
+    events: list[str] = []
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if not line.startswith("lifespan."):
+                continue
+            events.append(line.strip().removeprefix("lifespan."))
+            if events == ["startup"] * 2:
+                process.send_signal(signal.SIGHUP)
+            if events.count("startup") == 4 and events.count("shutdown") >= 2:
+                os.killpg(process.pid, signal.SIGKILL)
+    old, new = ["shutdown", "shutdown", "startup", "startup"], ["startup", "shutdown"] * 2
+    assert events[2:] == (old if version("uvicorn") == "0.30.0" else new)

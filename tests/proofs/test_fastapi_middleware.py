@@ -126,6 +126,26 @@ async def test_correct_runs_the_layers_as_written_and_logs_the_id_of_the_answer(
     witness.observed(correct="3 of 3 log lines with the id of the answer; CORS ran outermost")
 
 
+async def test_correct_lets_the_lifespan_through_and_leaves_no_id_behind(correct: Block) -> None:
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        events.append("start")
+        yield
+        events.append("stop")
+
+    module = correct.run(TimingMiddleware=TimingMiddleware)
+    inner = module.LoggingMiddleware(FastAPI(lifespan=lifespan))
+    async with serving(module.RequestIDMiddleware(inner)):
+        assert events == ["start"]
+    assert events == ["start", "stop"]
+    transport = httpx.ASGITransport(module.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert "X-Request-ID" in (await client.get("/")).headers
+    assert module.request_id.get() == "-"
+
+
 async def _lines(block: Block, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What a text log holds after a request for each of the two paths, with N for an id."""
     caplog.clear()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, field_validator
 from starlette.types import Receive, Scope, Send
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import serving
 
 PROBLEM = "application/problem+json"
@@ -36,6 +38,8 @@ def _with_routes(app: FastAPI) -> FastAPI:
     async def read_order(number: int) -> int:
         if number == 404:
             raise HTTPException(404, "no such order", {"X-Order": "404"})
+        if number == 599:
+            raise HTTPException(599, "no name")
         raise RuntimeError("secret of the database")
 
     @app.post("/users")
@@ -91,10 +95,16 @@ async def test_correct_answers_five_of_five_errors_as_problems(
     answers = await _errors(correct.run().app)
     for answer in answers.values():
         assert answer.headers["content-type"] == PROBLEM
-        assert {"type", "title", "status"} <= answer.json().keys()
+        assert answer.json()["type"] == "about:blank"
         assert answer.json()["status"] == answer.status_code
     assert [answer.status_code for answer in answers.values()] == [404, 404, 405, 422, 500]
+    titles = [answer.json()["title"] for answer in answers.values()]
+    assert titles[:3] == ["Not Found", "Not Found", "Method Not Allowed"]
+    assert titles[3].startswith("Unprocessable")
+    assert titles[4] == "Internal Server Error"
     assert answers["raised"].json()["detail"] == "no such order"
+    assert answers["parameter"].json()["detail"] == "The request is not valid."
+    assert answers["unhandled"].json().keys() == {"type", "title", "status"}
     assert answers["raised"].headers["X-Order"] == "404"
     assert answers["method"].headers["Allow"] == "GET"
     assert answers["parameter"].json()["errors"] == [
@@ -121,6 +131,12 @@ async def test_correct_answers_422_for_a_validator_that_raises_and_keeps_the_inp
     assert PASSWORD not in answer.text
 
 
+async def test_correct_has_a_title_for_a_status_that_has_no_name(correct: Block) -> None:
+    async with _client(_with_routes(correct.run().app)) as client:
+        answer = await client.get("/orders/599")
+    assert (answer.status_code, answer.json()["title"]) == (599, "Error")
+
+
 async def _exchanged(app: FastAPI, status: int) -> list[bytes]:
     """What one connection gives for a status without a body and for a 200, cut after headers."""
 
@@ -145,12 +161,13 @@ async def _exchanged(app: FastAPI, status: int) -> list[bytes]:
 
 @pytest.mark.parametrize("status", [204, 304])
 async def test_incorrect_sends_a_body_after_204_and_304_and_loses_the_connection(
-    status: int, incorrect: Block, caplog: pytest.LogCaptureFixture
+    status: int, incorrect: Block, caplog: pytest.LogCaptureFixture, witness: Witness
 ) -> None:
     first, *rest = await _exchanged(incorrect.run().app, status)
     assert first.startswith(b"HTTP/1.1 %d" % status)
     assert rest == [b""]
     assert "LocalProtocolError: Too much data for declared Content-Length" in caplog.text
+    witness.saw(caplog.text)
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -198,6 +215,24 @@ async def test_an_http_exception_of_a_middleware_is_an_unhandled_error(correct: 
     async with _client(app) as client:
         answer = await client.get("/")
     assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
+
+
+@pytest.mark.skipif(version("fastapi") == "0.121.0", reason="it has no max_body_size")
+async def test_a_body_that_is_announced_as_too_large_is_refused_before_any_handler() -> None:
+    block = RuleFile.load("fastapi-problem-details").block(correct=True)
+    code = block.code.replace("app = FastAPI()", "app = FastAPI(max_body_size=10)")
+    assert code != block.code
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 11
+
+    async with _client(_with_routes(replace(block, code=code).run().app)) as client:
+        answers = [
+            await client.post("/users", content=content) for content in (b"x" * 11, chunks())
+        ]
+    assert [answer.status_code for answer in answers] == [413, 413]
+    kinds = [answer.headers["content-type"].partition(";")[0] for answer in answers]
+    assert kinds == ["text/plain", PROBLEM]
 
 
 async def test_a_mounted_app_answers_by_its_own_handlers(correct: Block) -> None:

@@ -7,13 +7,14 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import BackgroundTasks, FastAPI, Request, Response
+from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,6 +35,7 @@ class Seen:
     user: str = ""
     milliseconds: float = 0.0
     actual: float = 0.0
+    longest: float = 0.0  # milliseconds from before the request to the log line
     events: list[str] = field(default_factory=list)
 
 
@@ -41,12 +43,14 @@ class _Listener(logging.Handler):
     def __init__(self, seen: Seen) -> None:
         super().__init__()
         self._seen = seen
+        self._started = time.perf_counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         match = re.fullmatch(r"/\S+ 200 user=(\S+) ([\d.]+) ms", record.getMessage())
         assert match
         self._seen.user, self._seen.milliseconds = match[1], float(match[2])
         self._seen.events.append("log")
+        self._seen.longest = (time.perf_counter() - self._started) * 1000
 
 
 async def _request(block: Block, path: str) -> Seen:
@@ -72,6 +76,20 @@ async def _request(block: Block, path: str) -> Seen:
     @app.get("/sync")
     def sync() -> str:
         module.user.set("ada")
+        return "done"
+
+    def set_user() -> None:
+        module.user.set("ada")
+
+    async def set_user_in_the_task() -> None:
+        module.user.set("ada")
+
+    @app.get("/dependency", dependencies=[Depends(set_user)])
+    async def dependency() -> str:
+        return "done"
+
+    @app.get("/async-dependency", dependencies=[Depends(set_user_in_the_task)])
+    async def async_dependency() -> str:
         return "done"
 
     @app.get("/background")
@@ -113,7 +131,7 @@ async def test_correct_logs_a_stream_after_its_end_and_with_its_user(
     caplog.set_level(logging.INFO, "access")
     seen = await _request(correct, "/stream")
     assert seen.events == ["last chunk", "log"]
-    assert seen.milliseconds >= seen.actual
+    assert seen.actual <= seen.milliseconds <= seen.longest
     assert seen.user == "ada"
     witness.observed(correct="logged after the last chunk, with its whole time and the user")
 
@@ -211,15 +229,116 @@ async def test_the_last_body_message_comes_before_background_tasks() -> None:
     assert events == ["last body", "background task"]
 
 
-async def test_what_a_sync_endpoint_sets_is_lost_in_both(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("path", ["/sync", "/dependency"])
+async def test_what_a_sync_endpoint_or_dependency_sets_is_lost_in_both(
+    path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "access")
     rule = RuleFile.load("fastapi-pure-asgi")
-    users = [
-        (await _request(rule.block(correct=correct), "/sync")).user for correct in (False, True)
-    ]
+    users = [(await _request(rule.block(correct=correct), path)).user for correct in (False, True)]
     assert users == ["-", "-"]
+
+
+async def test_what_an_async_dependency_sets_is_seen_by_correct(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    assert (await _request(correct, "/async-dependency")).user == "ada"
+
+
+def _served(block: Block) -> tuple[Any, Any]:
+    """The block's module, and an app in its middleware, which answers, fails, breaks and hangs."""
+    module = block.run()
+    app = FastAPI()
+    app.state.begun = asyncio.Event()
+
+    @app.get("/ada")
+    async def ada() -> None:
+        module.user.set("ada")
+
+    @app.get("/nobody")
+    async def nobody() -> None: ...
+
+    @app.get("/fail")
+    async def fail() -> None:
+        raise ValueError
+
+    @app.get("/break")
+    async def broken() -> StreamingResponse:
+        async def body() -> AsyncIterator[str]:
+            yield "first"
+            raise ValueError
+
+        return StreamingResponse(body())
+
+    @app.get("/hang")
+    async def forever() -> None:
+        app.state.begun.set()
+        await asyncio.Event().wait()
+
+    app.add_middleware(module.AccessLogMiddleware)
+    return module, app
+
+
+def _lines_without_times(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [re.sub(r" [\d.]+ ms$", "", line) for line in text_log(caplog, "access")]
+
+
+async def test_correct_logs_500_for_an_error_and_the_status_sent_for_a_broken_stream(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    _, app = _served(correct)
+    async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        assert (await client.get("/fail")).status_code == 500
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/break")
+    assert _lines_without_times(caplog) == [
+        "INFO access /fail 500 user=-",
+        "INFO access /break 200 user=-",
+    ]
+    assert caplog.text.count("ValueError") >= 2  # the errors go on to the server's log
+
+
+async def test_correct_logs_no_status_for_a_request_that_the_server_cancels(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    _, app = _served(correct)
+    async with (
+        httpx.AsyncClient() as client,
+        serving(app, timeout_graceful_shutdown=0) as served,
+    ):
+        asking = asyncio.create_task(client.get(f"{served.url}/hang"))
+        await asyncio.wait_for(app.state.begun.wait(), 10)
+    await asyncio.wait([asking])
+    assert _lines_without_times(caplog) == ["INFO access /hang 0 user=-"]
+
+
+async def test_correct_passes_the_lifespan_on_and_leaves_no_user_to_the_next_request(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "access")
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        events.append("start")
+        yield
+        events.append("stop")
+
+    module, app = _served(correct)
+    async with serving(module.AccessLogMiddleware(FastAPI(lifespan=lifespan))):
+        assert events == ["start"]
+    assert events == ["start", "stop"]
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for path in ("/ada", "/nobody"):
+            await client.get(path)
+    with pytest.raises(LookupError):
+        module.user.get()
+    lines = ["INFO access /ada 200 user=ada", "INFO access /nobody 200 user=-"]
+    assert _lines_without_times(caplog) == lines
 
 
 async def test_the_decorator_is_base_http_middleware_and_what_it_sets_reaches_the_endpoint() -> (

@@ -14,6 +14,7 @@ NAMES = (
     "eager-loading",
     "fastapi-app-boilerplate",
     "fastapi-integration",
+    "fastapi-skill-differences",
     "middleware-stack",
     "pool-sizing",
     "semaphore-patterns",

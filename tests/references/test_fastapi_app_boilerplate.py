@@ -19,7 +19,7 @@ from tests.references.harness import (
     rows_of,
     until,
 )
-from tests.services import Database, serving
+from tests.services import Database, proxied, serving
 
 
 @pytest.fixture
@@ -70,6 +70,62 @@ async def test_the_service_keeps_orders_and_closes_its_connections(
     assert again.headers["Content-Type"] == "application/problem+json"
     assert again.json() == {"status": 409, "detail": "There is an order 7."}
     await until(lambda: database.connections() == 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(0, 422), (-5, 422), (2**63, 422), (2**63 - 1, 201)]
+)
+async def test_a_number_that_the_column_cannot_hold_is_refused(
+    shop: dict[str, str],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    status: int,
+) -> None:
+    monkeypatch.setenv("SHOP_DATABASE_URL", database.url())
+    await database.execute("CREATE TABLE orders (id serial PRIMARY KEY, number bigint UNIQUE)")
+    assert (await _placed(number)).status_code == status
+
+
+async def _placed(number: int) -> httpx.Response:
+    async with (
+        serving("shop.main:create_app", factory=True) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=LIMIT) as client,
+    ):
+        return await client.post(f"/orders/{number}")
+
+
+async def test_another_integrity_error_is_no_conflict(
+    shop: dict[str, str],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("SHOP_DATABASE_URL", database.url())
+    await database.execute(
+        "CREATE TABLE orders (id serial PRIMARY KEY, number bigint UNIQUE CHECK (number <> 13))"
+    )
+    assert (await _placed(13)).status_code == 500
+    assert "violates check constraint" in caplog.text
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_database_that_went_silent_costs_seconds_not_a_minute(
+    shop: dict[str, str], database: Database, monkeypatch: pytest.MonkeyPatch, connected: bool
+) -> None:
+    await database.execute("CREATE TABLE orders (id serial PRIMARY KEY, number bigint UNIQUE)")
+    async with proxied(database.server.port) as proxy:
+        url = database.url().replace(str(database.server.port), str(proxy.port))
+        monkeypatch.setenv("SHOP_DATABASE_URL", url)
+        async with (
+            serving("shop.main:create_app", factory=True) as served,
+            httpx.AsyncClient(base_url=served.url, timeout=LIMIT) as client,
+        ):
+            if connected:
+                assert (await client.post("/orders/7")).status_code == 201
+            proxy.answering.clear()
+            assert (await client.post("/orders/8")).status_code == 500
+            proxy.answering.set()
 
 
 async def test_without_its_settings_the_service_does_not_start_and_says_which(

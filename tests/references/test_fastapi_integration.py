@@ -16,7 +16,7 @@ from tests.references.harness import (
     run,
     until,
 )
-from tests.services import Database, serving
+from tests.services import Database, proxied, serving
 
 
 @asynccontextmanager
@@ -51,6 +51,41 @@ async def test_a_conflict_is_a_409_at_the_flush_and_at_the_commit(
         assert (statuses, found.json(), missing.status_code) == ([201, 409], 1, 404)
     assert await database.fetchval("SELECT count(*) FROM orders") == 1
     await until(lambda: database.connections() == 0)
+
+
+async def test_another_integrity_error_is_no_conflict_and_a_wrong_number_is_refused(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with _integrated(database) as (_, client):
+        await database.execute("ALTER TABLE orders ADD CHECK (number <> 13)")
+        numbers = [13, 0, -5, 2**63, 2**63 - 1]
+        statuses = [(await client.post(f"/orders/{number}")).status_code for number in numbers]
+        found = [(await client.get(f"/orders/{number}")).status_code for number in numbers]
+    assert statuses == [500, 422, 422, 422, 201]
+    assert found == [404, 422, 422, 422, 200]
+    assert "violates check constraint" in caplog.text
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_database_that_went_silent_costs_seconds_not_a_minute(
+    database: Database, connected: bool
+) -> None:
+    async with proxied(database.server.port) as proxy:
+        url = database.url().replace(str(database.server.port), str(proxy.port))
+        module = run("fastapi-integration", "OrderRepository", database_url=url)
+        engine = create_async_engine(database.url())
+        async with engine.begin() as connection:
+            await connection.run_sync(module.Base.metadata.create_all)
+        await engine.dispose()
+        async with (
+            serving(module.app) as served,
+            httpx.AsyncClient(base_url=served.url, timeout=LIMIT) as client,
+        ):
+            if connected:
+                assert (await client.post("/orders/7")).status_code == 201
+            proxy.answering.clear()
+            assert (await client.get("/orders/7")).status_code == 500
+            proxy.answering.set()
 
 
 @pytest.mark.parametrize(
