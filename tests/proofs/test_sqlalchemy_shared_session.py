@@ -51,7 +51,7 @@ async def _place(block: Block, url: str, **options: Any) -> Outcome:
     async with engine_with(Base, url, **options) as engine:
         factory = sessionmaker(engine)
         async with factory.begin() as session:
-            session.add(Customer(id=1, name="Ada"))
+            session.add_all([Customer(id=1, name="Ada"), Customer(id=2, name="Bob")])
         module = block.run(SessionFactory=factory, Customer=Customer, Order=Order)
         outcome = Outcome("", [])
         async with asyncio.timeout(10):
