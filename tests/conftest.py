@@ -2,31 +2,52 @@
 
 import json
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.proofs import evidence
-from tests.services import Database, PgBouncer, Postgres, Redis, ServiceMissing
+from tests.services import Database, PgBouncer, Postgres, Redis, Server, ServiceMissing
+
+S = TypeVar("S", bound=Server)
+
+
+def or_skip(make: Callable[[], S]) -> Callable[[], S]:
+    """Skip a test whose server is not installed. CI installs all of them, so there it fails."""
+
+    def made() -> S:
+        try:
+            return make()
+        except ServiceMissing as missing:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(missing))
+
+    return made
+
+
+# Servers that run already, by the name of their fixture: the session does not start or end them.
+RUNNING = pytest.StashKey[dict[str, Any]]()
 
 
 @contextmanager
-def skip_where_missing() -> Iterator[None]:
-    """Skip a test whose server is not installed. CI installs all of them, so there it fails."""
-    try:
-        yield
-    except ServiceMissing as missing:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(missing))
+def running(request: pytest.FixtureRequest, make: Callable[[], S]) -> Iterator[S]:
+    """The server of a session's fixture: one that runs already, else one of the session's own."""
+    found = request.config.stash.get(RUNNING, {}).get(request.fixturename or "")
+    if found is not None:
+        yield found
+        return
+    with make() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
     """One PostgreSQL for the whole session."""
-    with Postgres() as server:
+    with running(request, Postgres) as server:
         yield server
 
 
@@ -40,20 +61,16 @@ def database(postgres: Postgres) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[Redis]:
+def redis_server(request: pytest.FixtureRequest) -> Iterator[Redis]:
     """One Redis for the whole session."""
-    with skip_where_missing():
-        server = Redis()
-    with server:
+    with running(request, or_skip(Redis)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+def pgbouncer(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[PgBouncer]:
     """One PgBouncer in transaction mode in front of `postgres`."""
-    with skip_where_missing():
-        server = PgBouncer(postgres)
-    with server:
+    with running(request, or_skip(lambda: PgBouncer(postgres))) as server:
         yield server
 
 
@@ -63,6 +80,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--exchange",
         action="store_true",
         help="give every proof Correct for Incorrect and the other way round: all must fail",
+    )
+    group.addoption(
+        "--correct",
+        metavar="FILE",
+        help="the code to take for the Correct block of the one rule whose proof is run",
     )
     group.addoption(
         "--environment",
@@ -75,10 +97,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--exchange` only what is given a block is of interest."""
-    if config.getoption("--exchange"):
-        blocks = {"incorrect", "correct"}
+    """With `--exchange` only what is given a block is of interest; with `--correct`, that one."""
+    blocks = {"incorrect", "correct"} if config.getoption("--exchange") else {"correct"}
+    if config.getoption("--exchange") or config.getoption("--correct"):
         items[:] = [item for item in items if blocks & set(getattr(item, "fixturenames", ()))]
+    if config.getoption("--correct") and len({item.path for item in items}) > 1:
+        raise pytest.UsageError("--correct FILE is for one proof: name its file")
 
 
 OUTCOMES = pytest.StashKey[dict[str, dict[str, str]]]()
