@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ForeignKey, func, select, update
-from sqlalchemy.exc import InvalidRequestError, MissingGreenlet
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, MissingGreenlet
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -142,6 +142,9 @@ async def test_correct_reads_after_the_commit(
         module = correct.run(engine=engine, Order=Order)
         assert await module.place_order(7) == {"id": 1, "number": 7}
         assert await _rows(database) == 1
+        with pytest.raises(DBAPIError):
+            await module.place_order(2**40)
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         assert (await _validated(correct, engine)).number == 7
         assert (await _detached(correct, engine)).number == 7
     witness.observed(correct="one order: its id and number for the caller, 1 row in the database")
