@@ -28,10 +28,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.proofs.harness import Block, RuleFile, Witness
+from tests.proofs.harness import Block, Witness
 from tests.services import Database
 
-CORRECT = RuleFile.load("sqlalchemy-migrations").block(correct=True)
 # As `alembic init` writes it: the root logger at WARNING, Alembic's at INFO.
 TEMPLATE = Path(alembic.__file__).parent / "templates" / "async" / "alembic.ini.mako"
 INI = """\
@@ -220,30 +219,42 @@ async def test_a_running_loop_takes_it_in_a_thread_and_keeps_its_loggers(
     ],
 )
 async def test_file_config_takes_the_place_of_a_services_logging(
-    condition: str, lines: list[str], database: Database, tmp_path: Path
+    correct: Block, condition: str, lines: list[str], database: Database, tmp_path: Path
 ) -> None:
-    code = CORRECT.code.replace(" and not logging.root.handlers", condition)
-    assert condition in CORRECT.code
-    write_project(tmp_path, replace(CORRECT, code=code), CREATE_ORDERS)
+    code = correct.code.replace(" and not logging.root.handlers", condition)
+    assert condition in correct.code
+    write_project(tmp_path, replace(correct, code=code), CREATE_ORDERS)
     _, output = await python(tmp_path, database.url(), "-c", LOG_AND_UPGRADE)
     suffix = " after it"
     said = [each.removesuffix(suffix) for each in output.splitlines() if each.endswith(suffix)]
     assert said == lines, output
 
 
+OPTION = ", transaction_per_migration=True"
+
+
 @pytest.mark.parametrize(
-    ("option", "applied"),
-    [(", transaction_per_migration=True", ["alembic_version", "orders"]), ("", [])],
+    ("option", "migrations", "applied"),
+    [
+        (OPTION, [CREATE_ORDERS, FAIL], ["alembic_version", "orders"]),
+        ("", [CREATE_ORDERS, FAIL], []),
+        ("", [CREATE_ORDERS], ["alembic_version", "orders"]),
+    ],
 )
 async def test_only_the_option_commits_what_came_before_a_failure(
-    option: str, applied: list[str], database: Database, tmp_path: Path
+    correct: Block,
+    option: str,
+    migrations: list[str],
+    applied: list[str],
+    database: Database,
+    tmp_path: Path,
 ) -> None:
-    assert option in CORRECT.code
-    code = CORRECT.code.replace(", transaction_per_migration=True", option)
-    write_project(tmp_path, replace(CORRECT, code=code), CREATE_ORDERS, FAIL)
+    assert OPTION in correct.code
+    code = correct.code.replace(OPTION, option)
+    write_project(tmp_path, replace(correct, code=code), *migrations)
     exit_code, output = await upgrade(tmp_path, database.url())
-    assert (exit_code, await tables(database)) == (1, applied), output
-    assert "division by zero" in output
+    assert (exit_code, await tables(database)) == (len(migrations) - 1, applied), output
+    assert ("division by zero" in output) == (FAIL in migrations)
 
 
 def _rendered(operations: Any) -> str:
