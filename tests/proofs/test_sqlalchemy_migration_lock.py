@@ -48,7 +48,7 @@ async def _upgrade_together(
     try:
         await gate.execute(f"SELECT pg_advisory_lock({GATE})")
         upgrades = [asyncio.create_task(upgrade(folder, database.url())) for _ in range(3)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not ready():
                 await asyncio.sleep(0.02)
     finally:

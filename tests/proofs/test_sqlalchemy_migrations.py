@@ -123,7 +123,7 @@ async def python(folder: Path, url: str, *arguments: str) -> tuple[int, str]:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:
