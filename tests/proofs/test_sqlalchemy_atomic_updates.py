@@ -189,6 +189,15 @@ async def test_a_retry_of_the_statement_alone_loses_what_came_before(
     assert await database.fetchval("SELECT count(*) FROM audits") == 0
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_both_drivers_give_the_sqlstate(database: Database, driver: str) -> None:
+    async with engine_with(Base, database.url(driver)) as engine, engine.connect() as connection:
+        raised = "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$"
+        with pytest.raises(DBAPIError) as caught:
+            await connection.exec_driver_sql(raised)
+        assert getattr(caught.value.orig, "sqlstate", None) == "40P01"
+
+
 async def test_a_retry_of_the_transaction_loses_nothing(database: Database) -> None:
     async with _products(database) as factory:
         async with factory() as session:
