@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, HTTPException
-from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import insert, make_url
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from tests.blocks import python_blocks
 from tests.proofs.harness import ROOT
@@ -316,6 +317,46 @@ async def test_a_sale_is_whole_or_leaves_nothing(program: Path, database: Databa
     assert await database.fetchval("SELECT count(*) FROM lines") == 4
     stock = await database.fetch("SELECT sku, stock FROM products")
     assert {row["sku"]: row["stock"] for row in stock} == {"cup": 7, "pot": 0}
+
+
+SLOW_UPDATE = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(0.5); RETURN new; END $$;
+CREATE TRIGGER slow AFTER UPDATE ON products FOR EACH ROW EXECUTE FUNCTION slow();
+"""
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_sales_of_the_same_products_deadlock_unless_they_are_sorted(
+    database: Database, in_order: bool
+) -> None:
+    _, (block, _) = python_blocks(EXAMPLES["sqlalchemy-async-examples"])
+    assert "in sorted(skus):" in block.code
+    code = block.code if in_order else block.code.replace("sorted(skus)", "skus")
+    module = replace(block, code=code).run()
+    engine = create_async_engine(database.url())
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(module.Base.metadata.create_all)
+            await connection.execute(insert(module.Product), module.STOCK)
+        with pytest.raises(IntegrityError):
+            await module.sell(sessions, ["mug"])
+        await database.execute(SLOW_UPDATE)
+        async with asyncio.timeout(LIMIT):
+            ended = await asyncio.gather(
+                module.sell(sessions, ["cup", "pot"]),
+                module.sell(sessions, ["pot", "cup"]),
+                return_exceptions=True,
+            )
+    finally:
+        await engine.dispose()
+    failed = [each for each in ended if isinstance(each, BaseException)]
+    if in_order:
+        assert list(ended) == ["sold 2", "sold 2"]
+    else:
+        assert len(failed) == 1
+        assert "deadlock detected" in str(failed[0])
 
 
 @shows("connection-pooling-examples", 0)

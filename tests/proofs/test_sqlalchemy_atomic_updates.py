@@ -58,7 +58,7 @@ async def _products(database: Database) -> AsyncIterator[Factory]:
 
 
 async def _stock(database: Database, table: str = "products") -> Any:
-    return await database.fetchval(f"SELECT stock FROM {table}")
+    return await database.fetchval(f"SELECT stock FROM {table} WHERE id = 1")
 
 
 async def _ten_at_once(
@@ -86,10 +86,14 @@ async def test_incorrect_counts_ten_increments_as_one(
 
 async def test_correct_counts_ten(correct: Block, database: Database, witness: Witness) -> None:
     async with _products(database) as factory:
+        await database.execute("INSERT INTO products VALUES (2, 0)")
         module = correct.run(SessionFactory=factory, Product=Product)
+        with pytest.raises(NoResultFound):
+            await module.add_stock(99)
         counted = await _ten_at_once(database, factory, module.add_stock)
     assert sorted(counted) == list(range(1, TEN + 1))
     assert await _stock(database) == TEN
+    assert await database.fetchval("SELECT stock FROM products WHERE id = 2") == 0
     witness.observed(correct="10 overlapping increments: value 10")
 
 
@@ -100,6 +104,18 @@ async def test_a_condition_in_the_statement_gives_no_row(database: Database) -> 
         assert (await session.scalars(query)).one_or_none() is None
         with pytest.raises(NoResultFound):
             (await session.scalars(query)).one()
+
+
+async def test_an_object_that_is_held_shows_its_own_value_plus_1(database: Database) -> None:
+    async with _products(database) as factory, factory.begin() as session:
+        product = await session.get(Product, 1)
+        assert product
+        await database.execute("UPDATE products SET stock = 5")
+        query = update(Product).values(stock=Product.stock + 1).returning(Product.stock)
+        assert (await session.scalars(query)).one() == 6
+        assert product.stock == 1
+        await session.refresh(product)
+        assert product.stock == 6
 
 
 @pytest.mark.parametrize("populate", [True, False])
@@ -171,6 +187,15 @@ async def test_a_retry_of_the_statement_alone_loses_what_came_before(
         await session.commit()
     assert await _stock(database) == 2
     assert await database.fetchval("SELECT count(*) FROM audits") == 0
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_both_drivers_give_the_sqlstate(database: Database, driver: str) -> None:
+    async with engine_with(Base, database.url(driver)) as engine, engine.connect() as connection:
+        raised = "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$"
+        with pytest.raises(DBAPIError) as caught:
+            await connection.exec_driver_sql(raised)
+        assert getattr(caught.value.orig, "sqlstate", None) == "40P01"
 
 
 async def test_a_retry_of_the_transaction_loses_nothing(database: Database) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
+import asyncpg
 import pytest
 import sqlalchemy
 from sqlalchemy import Engine, event, func, insert, select
@@ -22,7 +23,9 @@ from tests.proofs.tables import engine_with
 from tests.services import Database
 
 ROWS = 10_000
-ORDERED = tuple(map(int, sqlalchemy.__version__.split(".")[:3])) >= (2, 0, 10)
+VERSION = tuple(map(int, sqlalchemy.__version__.split(".")[:3]))
+ORDERED = VERSION >= (2, 0, 10)
+RENDERS_NULLS = VERSION >= (2, 0, 23)
 
 Rows = Iterable[dict[str, Any]]
 Import = Callable[[AsyncSession, Rows], Awaitable[object]]
@@ -38,6 +41,13 @@ class Reading(Base):
     sensor: Mapped[str]
     value: Mapped[float]
     state: Mapped[str | None] = mapped_column(default="raw")
+    level: Mapped[int | None]
+
+
+class Strict(Base):
+    __tablename__ = "strict"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(default="raw")
 
 
 def _rows(count: int = ROWS) -> Iterator[dict[str, Any]]:
@@ -124,6 +134,85 @@ async def _at_once(session: AsyncSession, rows: Rows) -> None:
     await session.execute(insert(Reading), list(rows))
 
 
+async def test_correct_takes_1000_rows_at_a_time_from_any_iterable(
+    correct: Block, database: Database
+) -> None:
+    work = correct.run(Reading=Reading).import_readings
+    taken = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal taken
+        for row in _rows(2_500):
+            taken += 1
+            yield row
+
+    seen: list[int] = []
+
+    def listen(*_: Any) -> None:
+        seen.append(taken)
+
+    async with _session(database) as session, asyncio.timeout(20):
+        event.listen(Engine, "before_cursor_execute", listen)
+        try:
+            await work(session, rows())
+        finally:
+            event.remove(Engine, "before_cursor_execute", listen)
+        assert seen == [1_000, 2_000, 2_500]
+        await work(session, list(_rows(1_001)))
+        assert await _inserted(session) == 2_500 + 1_001
+
+
+def _half_empty(column: str, count: int = 100) -> list[dict[str, Any]]:
+    return [{**row, column: None if n % 2 else 1} for n, row in enumerate(_rows(count))]
+
+
+async def test_correct_sends_none_as_null_and_one_statement(
+    correct: Block, database: Database
+) -> None:
+    work = correct.run(Reading=Reading).import_readings
+    rows = [{**row, "state": None} for row in _half_empty("level")]
+    async with _session(database) as session:
+        with _statements() as sent:
+            await work(session, rows)
+        assert len(sent) == (1 if RENDERS_NULLS else 100)
+        count = select(func.count(Reading.level), func.count(Reading.state))
+        # A default takes the place of None where nulls are not rendered.
+        assert (await session.execute(count)).one() == (50, 0 if RENDERS_NULLS else 100)
+
+
+async def test_without_render_nulls_each_change_is_a_statement(database: Database) -> None:
+    async with _session(database) as session:
+        with _statements() as sent:
+            await _at_once(session, _half_empty("level"))
+    assert len(sent) == 100
+
+
+async def test_different_keys_are_different_statements(database: Database) -> None:
+    rows = [{**row, "state": "x"} if n % 2 else row for n, row in enumerate(_rows(100))]
+    async with _session(database) as session:
+        with _statements() as sent:
+            await _at_once(session, rows)
+    assert len(sent) == 100
+
+
+async def test_the_first_dictionary_decides_where_a_table_is_given(database: Database) -> None:
+    table: Any = Reading.__table__
+    rows = [{"sensor": "s", "value": 1.0, "level": None}]
+    rows.append({"sensor": "s", "value": 1.0, "level": 1, "state": "lost"})
+    async with _session(database) as session:
+        with _statements() as sent:
+            await session.execute(insert(table), rows)
+        assert len(sent) == 1
+        assert (await session.scalars(select(Reading.state))).all() == ["raw", "raw"]
+
+
+async def test_an_unknown_key_is_ignored(correct: Block, database: Database) -> None:
+    rows = [{"sensor": "s", "value": 1.0, "levl": 1}]
+    async with _session(database) as session:
+        await correct.run(Reading=Reading).import_readings(session, rows)
+        assert (await session.scalars(select(Reading.level))).all() == [None]
+
+
 async def test_incorrect_blocks_the_loop_longer_at_a_stretch(
     incorrect: Block, correct: Block, database: Database
 ) -> None:
@@ -202,7 +291,7 @@ async def test_returning_gives_the_ids(database: Database) -> None:
             assert list(ids) == sorted(ids)
 
 
-async def test_copy_knows_no_defaults_of_the_model(database: Database) -> None:
+async def test_copy_knows_no_defaults_of_the_model(database: Database, witness: Witness) -> None:
     async with _session(database) as session:
         raw = await (await session.connection()).get_raw_connection()
         driver: Any = raw.driver_connection
@@ -212,3 +301,6 @@ async def test_copy_knows_no_defaults_of_the_model(database: Database) -> None:
             columns=["sensor", "value"],
         )
         assert (await session.scalars(select(Reading.state))).all() == [None] * 3
+        with pytest.raises(asyncpg.NotNullViolationError) as raised:
+            await driver.copy_records_to_table("strict", records=[(1,)], columns=["id"])
+        witness.saw(raised.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from textwrap import indent
@@ -12,23 +12,17 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
-from alembic import command, context
-from alembic.config import Config
-from sqlalchemy import Connection
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from tests.proofs.harness import Block, RuleFile, Witness
+from tests.proofs.test_sqlalchemy_migration_lock import alembic_in_process
 from tests.services import Database
 
 CORRECT = RuleFile.load("sqlalchemy-ddl-locks").block(correct=True)
-# An env.py that runs what the proof gives it.
-ENV = """\
-from alembic import context
-context.config.attributes["main"]()
-"""
 REVISION = """\
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
 revision, down_revision = "{number}", {before}
 def upgrade() -> None:
 {upgrade}
@@ -43,34 +37,43 @@ with op.get_context().autocommit_block():
 ADD_CHECK = 'op.execute("ALTER TABLE orders ADD CONSTRAINT own CHECK (number > 0) NOT VALID")'
 VALIDATE = """\
 op.execute("ALTER TABLE orders VALIDATE CONSTRAINT own")
-context.config.attributes["read"]()
+op.get_context().config.attributes["read"]()
 """
 
 
-def _project(folder: Path, block: Block, *upgrades: str, each: bool = True) -> Config:
-    """An Alembic project whose env.py runs the block's `main`, and commits each revision."""
+Main = Callable[[], Coroutine[Any, Any, None]]
 
-    def migrate(connection: Connection) -> None:
-        context.configure(connection=connection, transaction_per_migration=each)
-        with context.begin_transaction():
-            context.run_migrations()
 
-    module = block.run(migrate=migrate)
-    (folder / "versions").mkdir()
-    (folder / "env.py").write_text(ENV)
+def _project(
+    folder: Path, block: Block, *upgrades: str, each: bool = True, **attributes: Any
+) -> Main:
+    """The block's `main`, which brings these revisions to the head, each in its transaction."""
+    versions = folder / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (versions.parent / "env.py").touch()
     for number, upgrade in enumerate(upgrades, 1):
         before = f'"{number - 1}"' if number > 1 else None
         text = REVISION.format(number=number, before=before, upgrade=indent(upgrade, "    "))
-        (folder / "versions" / f"{number}.py").write_text(text)
-    config = Config()
-    config.set_main_option("script_location", str(folder))
-    config.attributes["main"] = lambda: asyncio.run(module.main())
-    return config
+        (versions / f"{number}.py").write_text(text)
+    main: Main = block.run(migrate=alembic_in_process(folder, each=each, **attributes)).main
+    return main
+
+
+sleep = asyncio.sleep
 
 
 @pytest.fixture(autouse=True)
-def _address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def pauses(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that are taken, at a hundredth of their length."""
     monkeypatch.setenv("DATABASE_URL", database.url())
+    taken: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        taken.append(seconds)
+        await sleep(seconds / 100)
+
+    monkeypatch.setattr(asyncio, "sleep", nap)
+    return taken
 
 
 @asynccontextmanager
@@ -82,7 +85,7 @@ async def _connection(database: Database, **settings: str) -> AsyncIterator[Any]
         await connection.close()
 
 
-async def _read_behind_a_migration(config: Config, database: Database) -> int:
+async def _read_behind_a_migration(main: Main, database: Database) -> int:
     """Read while a migration waits for an idle transaction; in the end it is applied."""
     await database.execute("CREATE TABLE orders AS SELECT 7 AS number")
     waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
@@ -93,16 +96,64 @@ async def _read_behind_a_migration(config: Config, database: Database) -> int:
         transaction = idle.transaction()
         await transaction.start()
         await idle.execute("SELECT number FROM orders")
-        upgrade = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "head"))
+        upgrade = asyncio.create_task(main())
         try:
             async with asyncio.timeout(20):
                 while not await database.fetchval(waiting):
-                    await asyncio.sleep(0.01)
+                    await sleep(0.01)
                 return int(await reader.fetchval("SELECT number FROM orders"))
         finally:
             await transaction.rollback()
             await asyncio.wait_for(upgrade, 30)
             assert await database.fetchval("SELECT count(note) FROM orders") == 0
+
+
+class Refused(Exception):
+    sqlstate = "55P03"
+
+
+async def test_correct_tries_ten_times_with_growing_pauses(
+    correct: Block, pauses: list[float]
+) -> None:
+    tries: list[Any] = []
+
+    def migrate(connection: Connection) -> None:
+        tries.append(connection.scalar(text("SHOW lock_timeout")))
+        raise DBAPIError("ALTER TABLE", None, Refused())
+
+    with pytest.raises(DBAPIError):
+        await correct.run(migrate=migrate).main()
+    assert tries == ["500ms"] * 10
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+
+
+@pytest.mark.parametrize("error", [DBAPIError("", None, KeyError()), KeyError()])
+async def test_correct_retries_nothing_else(
+    correct: Block, error: Exception, pauses: list[float]
+) -> None:
+    def migrate(connection: Connection) -> None:
+        assert connection.scalar(text("SHOW lock_timeout")) == "500ms"
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        await correct.run(migrate=migrate).main()
+    assert raised.value is error
+    assert pauses == []
+
+
+async def test_correct_migrates_once_and_keeps_no_connection(
+    correct: Block, database: Database, pauses: list[float]
+) -> None:
+    tries: list[Any] = []
+
+    def migrate(connection: Connection) -> None:
+        tries.append(connection.scalar(text("SHOW lock_timeout")))
+
+    await correct.run(migrate=migrate).main()
+    async with asyncio.timeout(30):
+        while database.connections():
+            await sleep(0.01)
+    assert (tries, pauses) == (["500ms"], [])
 
 
 async def test_incorrect_stops_reads_of_its_table(
@@ -123,16 +174,16 @@ async def test_correct_lets_reads_through_and_is_applied_later(
     witness: Witness,
     tmp_path: Path,
 ) -> None:
-    config = _project(tmp_path, correct, ADD_COLUMN)
-    assert await _read_behind_a_migration(config, database) == 7
+    main = _project(tmp_path, correct, ADD_COLUMN)
+    assert await _read_behind_a_migration(main, database) == 7
     witness.observed(correct="a read behind the ALTER TABLE: 1 row; a retry added the column")
 
 
 async def test_correct_retries_only_the_revision_that_gave_up(
     correct: Block, database: Database, tmp_path: Path
 ) -> None:
-    config = _project(tmp_path, correct, CREATE_INDEX, ADD_COLUMN)
-    assert await _read_behind_a_migration(config, database) == 7
+    main = _project(tmp_path, correct, CREATE_INDEX, ADD_COLUMN)
+    assert await _read_behind_a_migration(main, database) == 7
     assert await database.fetchval("SELECT version_num FROM alembic_version") == "2"
     assert await database.fetchval("SELECT to_regclass('ix') IS NOT NULL")
 
@@ -150,18 +201,18 @@ async def test_an_index_whose_revision_was_rolled_back_stops_the_retry(
     database: Database,
     tmp_path: Path,
 ) -> None:
-    config = _project(tmp_path, CORRECT, *upgrades, each=each)
+    main = _project(tmp_path, CORRECT, *upgrades, each=each)
     with pytest.raises(ProgrammingError, match='relation "ix" already exists'):
-        await _read_behind_a_migration(config, database)
+        await _read_behind_a_migration(main, database)
 
 
 async def test_without_a_reset_the_next_revision_stops_reads(
     database: Database, tmp_path: Path
 ) -> None:
     without = CREATE_INDEX.replace("RESET lock_timeout", "SELECT 1")
-    config = _project(tmp_path, CORRECT, without, ADD_COLUMN)
+    main = _project(tmp_path, CORRECT, without, ADD_COLUMN)
     with pytest.raises(asyncpg.QueryCanceledError):
-        await _read_behind_a_migration(config, database)
+        await _read_behind_a_migration(main, database)
 
 
 async def test_without_a_retry_the_migration_fails(database: Database, witness: Witness) -> None:
@@ -182,7 +233,6 @@ async def test_one_transaction_for_all_revisions_blocks_reads_beside_validate(
     tmp_path: Path,
 ) -> None:
     await database.execute("CREATE TABLE orders AS SELECT 7 AS number")
-    config = _project(tmp_path, CORRECT, ADD_CHECK, VALIDATE, each=each)
     found: list[int] = []
 
     def read() -> None:
@@ -192,9 +242,63 @@ async def test_one_transaction_for_all_revisions_blocks_reads_beside_validate(
         ):
             found.extend(row[0] for row in connection.execute("SELECT number FROM orders"))
 
-    config.attributes["read"] = read
-    await asyncio.wait_for(asyncio.to_thread(command.upgrade, config, "head"), 30)
+    main = _project(tmp_path, CORRECT, ADD_CHECK, VALIDATE, each=each, read=read)
+    await asyncio.wait_for(main(), 30)
     assert found == rows
+
+
+TWO = 'op.execute("ALTER TABLE carts ADD COLUMN note text")'
+
+
+@pytest.mark.parametrize(
+    ("upgrades", "rows"),
+    [
+        pytest.param([ADD_COLUMN + "\n" + TWO], [], id="one revision"),
+        pytest.param([ADD_COLUMN, TWO], [7], id="a revision for each"),
+    ],
+)
+async def test_a_second_statement_waits_while_the_first_table_stays_locked(
+    upgrades: list[str], rows: list[int], database: Database, tmp_path: Path
+) -> None:
+    await database.execute("CREATE TABLE orders AS SELECT 7 AS number; CREATE TABLE carts ()")
+    main = _project(tmp_path, CORRECT, *upgrades)
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'carts'::regclass AND NOT granted"
+    found: list[int] = []
+    async with _connection(database) as idle, _connection(database, lock_timeout="50ms") as reader:
+        await idle.execute("BEGIN; SELECT FROM carts")
+        upgrade = asyncio.create_task(main())
+        async with asyncio.timeout(30):
+            while not await database.fetchval(waiting):
+                await sleep(0.01)
+            with suppress(asyncpg.LockNotAvailableError):
+                found.append(await reader.fetchval("SELECT number FROM orders"))
+            await idle.execute("COMMIT")
+            await upgrade
+    assert found == rows
+
+
+async def test_the_timeout_is_for_each_lock(database: Database) -> None:
+    await database.execute("CREATE TABLE a (); CREATE TABLE b (); CREATE TABLE c ()")
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = $1::regclass AND NOT granted"
+    async with (
+        _connection(database, lock_timeout="4s") as ddl,
+        _connection(database, lock_timeout="10ms") as reader,
+        _connection(database) as first,
+        _connection(database) as second,
+    ):
+        await first.execute("BEGIN; SELECT FROM b")
+        await second.execute("BEGIN; SELECT FROM c")
+        alter = "; ".join(f"ALTER TABLE {name} ADD x int" for name in "abc")
+        altering = asyncio.create_task(ddl.execute(alter))
+        async with asyncio.timeout(30):
+            for name, holder in (("b", first), ("c", second)):
+                while not await database.fetchval(waiting, name):
+                    await sleep(0.01)
+                await sleep(2.1)  # of 4 s: together they are longer
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await reader.fetch("SELECT FROM a")
+                await holder.execute("COMMIT")
+            await altering
 
 
 @pytest.fixture
@@ -241,6 +345,24 @@ async def test_set_not_null_after_a_validated_check_does_not_scan(
     assert "are sufficient to prove that it does not contain nulls" in said
 
 
+async def test_postgresql_18_adds_not_null_without_a_scan(ddl: Ddl, database: Database) -> None:
+    if int(await database.fetchval("SHOW server_version_num")) < 180_000:
+        pytest.skip("from PostgreSQL 18 on")
+    assert "verifying" not in ddl(
+        "ALTER TABLE orders ADD CONSTRAINT filled NOT NULL note NOT VALID"
+    )
+    ddl("BEGIN")
+    assert 'verifying table "orders"' in ddl("ALTER TABLE orders VALIDATE CONSTRAINT filled")
+    async with _connection(database, lock_timeout="2s") as other:
+        await other.execute("INSERT INTO orders VALUES (8, 'y')")
+        assert await other.fetchval("SELECT count(*) FROM orders") == 2
+        with pytest.raises(asyncpg.NotNullViolationError):
+            await other.execute("INSERT INTO orders VALUES (9, NULL)")
+    ddl("COMMIT")
+    column = "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'orders'::regclass"
+    assert await database.fetchval(f"{column} AND attname = 'note'") is True
+
+
 async def test_create_index_blocks_writes(ddl: Ddl, database: Database) -> None:
     ddl("BEGIN")
     ddl("CREATE INDEX ix ON orders (number)")
@@ -271,7 +393,7 @@ async def test_create_index_concurrently_waits_without_blocking(database: Databa
         creating = asyncio.create_task(ddl.execute(create))
         async with asyncio.timeout(20):
             while not await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                await asyncio.sleep(0.01)
+                await sleep(0.01)
             await other.execute("INSERT INTO orders VALUES (8)")
             assert await other.fetchval("SELECT count(*) FROM orders") == 2
             assert not creating.done()

@@ -6,13 +6,13 @@ import gc
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ForeignKey, func, select
-from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy import ForeignKey, func, select, update
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, MissingGreenlet
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -142,6 +142,9 @@ async def test_correct_reads_after_the_commit(
         module = correct.run(engine=engine, Order=Order)
         assert await module.place_order(7) == {"id": 1, "number": 7}
         assert await _rows(database) == 1
+        with pytest.raises(DBAPIError):
+            await module.place_order(2**40)
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         assert (await _validated(correct, engine)).number == 7
         assert (await _detached(correct, engine)).number == 7
     witness.observed(correct="one order: its id and number for the caller, 1 row in the database")
@@ -155,6 +158,38 @@ async def test_a_rollback_expires_all_the_same(database: Database) -> None:
             _ = order.number
         await session.refresh(order)
         assert order.number == 7
+
+
+async def test_what_a_rollback_took_back_cannot_be_refreshed(
+    database: Database, witness: Witness
+) -> None:
+    async with _kept(database) as session:
+        order = Order(number=8, lines=[])
+        session.add(order)
+        await session.flush()
+        await session.rollback()
+        with pytest.raises(InvalidRequestError, match="is not persistent") as caught:
+            await session.refresh(order)
+        witness.saw(caught.value)
+
+
+async def test_a_savepoint_that_is_rolled_back_expires_what_was_flushed_in_it(
+    database: Database,
+) -> None:
+    async with _kept(database) as session:
+        session.add(Order(number=8))
+        await session.flush()
+        order, other = await session.scalars(select(Order).order_by(Order.id))
+        with suppress(KeyError):
+            async with session.begin_nested():
+                order.total = 7
+                await session.flush()
+                raise KeyError
+        with _raises(MissingGreenlet):
+            _ = order.total
+        assert other.total == 0
+        await session.refresh(order)
+        assert order.total == 0
 
 
 async def test_a_lazy_relation_still_raises(database: Database) -> None:
@@ -187,6 +222,18 @@ async def test_a_column_set_to_an_expression_still_raises(database: Database) ->
             _ = order.total
         await session.refresh(order, ["total"])
         assert order.total == 1
+
+
+async def test_an_update_with_an_expression_expires_the_object_that_is_held(
+    database: Database,
+) -> None:
+    async with _kept(database) as session:
+        order = (await session.scalars(select(Order))).one()
+        await session.execute(update(Order).values(total=func.abs(-5)))
+        with _raises(MissingGreenlet):
+            _ = order.total
+        await session.refresh(order, ["total"])
+        assert order.total == 5
 
 
 async def test_a_column_that_the_database_sets_on_update_still_raises(database: Database) -> None:

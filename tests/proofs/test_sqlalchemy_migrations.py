@@ -12,17 +12,25 @@ from typing import Any
 
 import alembic
 import pytest
+import sqlalchemy
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Column, Integer, MetaData, Table, UniqueConstraint, create_engine
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    UniqueConstraint,
+    create_engine,
+)
 from sqlalchemy.exc import CompileError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.proofs.harness import Block, RuleFile, Witness
+from tests.proofs.harness import Block, Witness
 from tests.services import Database
 
-CORRECT = RuleFile.load("sqlalchemy-migrations").block(correct=True)
 # As `alembic init` writes it: the root logger at WARNING, Alembic's at INFO.
 TEMPLATE = Path(alembic.__file__).parent / "templates" / "async" / "alembic.ini.mako"
 INI = """\
@@ -32,15 +40,19 @@ prepend_sys_path = .
 [loggers]
 """ + TEMPLATE.read_text().partition("[loggers]\n")[2]
 MODELS = """\
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import BigInteger
+from sqlalchemy.orm import DeclarativeBase, mapped_column
 class Base(DeclarativeBase):
     pass
+class Order(Base):
+    __tablename__ = "orders"
+    id = mapped_column(BigInteger, primary_key=True)
 """
 CREATE_ORDERS = """\
 from alembic import op
 revision, down_revision = "0001", None
 def upgrade() -> None:
-    op.execute("CREATE TABLE orders (id bigint)")
+    op.execute("CREATE TABLE orders (id bigserial PRIMARY KEY)")
 """
 FAIL = """\
 from alembic import op
@@ -59,7 +71,8 @@ logging.info("info after it")
 logging.warning("warning after it")
 """
 UPGRADE_IN_A_LOOP = """\
-import asyncio, logging
+import asyncio, logging, os
+import psycopg
 from logging.config import fileConfig
 from alembic import command
 from alembic.config import Config
@@ -70,10 +83,21 @@ async def main() -> None:
     except RuntimeError as error:
         print(f"RuntimeError: {error}")
     await asyncio.to_thread(command.upgrade, Config("alembic.ini"), "head")
+    url = os.environ["DATABASE_URL"].replace("+asyncpg", "")
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    with psycopg.connect(url) as connection:
+        print(f"connections: {connection.execute(query).fetchone()[0] - 1}")
     print(f"disabled: {logger.disabled}")
     fileConfig("alembic.ini")
     print(f"disabled by default: {logger.disabled}")
 asyncio.run(main())
+"""
+UPGRADE_WITHOUT_A_FILE = """\
+from alembic import command
+from alembic.config import Config
+config = Config()
+config.set_main_option("script_location", "migrations")
+command.upgrade(config, "head")
 """
 
 
@@ -99,7 +123,7 @@ async def python(folder: Path, url: str, *arguments: str) -> tuple[int, str]:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:
@@ -143,7 +167,29 @@ async def test_correct_migrates_over_asyncpg_with_a_percent_sign_in_the_password
     assert code == 0, output
     assert "Running upgrade  -> 0001" in output
     assert await tables(database) == ["alembic_version", "orders"]
+    code, output = await python(tmp_path, database.url(), "-m", "alembic", "check")
+    assert (code, "No new upgrade operations detected" in output) == (0, True), output
     witness.observed(correct="alembic upgrade head: exit code 0, 1 table")
+
+
+async def test_correct_needs_no_alembic_ini(
+    correct: Block, database: Database, tmp_path: Path
+) -> None:
+    write_project(tmp_path, correct, CREATE_ORDERS)
+    code, output = await python(tmp_path, database.url(), "-c", UPGRADE_WITHOUT_A_FILE)
+    assert code == 0, output
+    assert await tables(database) == ["alembic_version", "orders"]
+
+
+def test_an_address_without_a_driver_means_psycopg_from_2_1_on(witness: Witness) -> None:
+    if sqlalchemy.__version__.startswith("2.0."):
+        with pytest.raises(ModuleNotFoundError, match="psycopg2") as raised:
+            create_async_engine("postgresql://db/shop")
+    else:
+        assert create_async_engine("postgresql://db/shop").driver == "psycopg"
+        with pytest.raises(ModuleNotFoundError, match="psycopg2") as raised:
+            create_async_engine("postgresql+psycopg2://db/shop")
+    witness.saw(raised.value)
 
 
 def test_set_main_option_refuses_a_percent_sign(witness: Witness) -> None:
@@ -160,6 +206,7 @@ async def test_a_running_loop_takes_it_in_a_thread_and_keeps_its_loggers(
     witness.saw(output)
     assert code == 0, output
     assert "asyncio.run() cannot be called from a running event loop" in output
+    assert "connections: 0\n" in output
     assert "disabled: False\ndisabled by default: True" in output
     assert await tables(database) == ["alembic_version", "orders"]
 
@@ -172,30 +219,40 @@ async def test_a_running_loop_takes_it_in_a_thread_and_keeps_its_loggers(
     ],
 )
 async def test_file_config_takes_the_place_of_a_services_logging(
-    condition: str, lines: list[str], database: Database, tmp_path: Path
+    correct: Block, condition: str, lines: list[str], database: Database, tmp_path: Path
 ) -> None:
-    code = CORRECT.code.replace(" and not logging.root.handlers", condition)
-    assert condition in CORRECT.code
-    write_project(tmp_path, replace(CORRECT, code=code), CREATE_ORDERS)
+    code = correct.code.replace(" and not logging.root.handlers", condition)
+    write_project(tmp_path, replace(correct, code=code), CREATE_ORDERS)
     _, output = await python(tmp_path, database.url(), "-c", LOG_AND_UPGRADE)
     suffix = " after it"
     said = [each.removesuffix(suffix) for each in output.splitlines() if each.endswith(suffix)]
     assert said == lines, output
 
 
+OPTION = ", transaction_per_migration=True"
+
+
 @pytest.mark.parametrize(
-    ("option", "applied"),
-    [(", transaction_per_migration=True", ["alembic_version", "orders"]), ("", [])],
+    ("option", "migrations", "applied"),
+    [
+        (OPTION, [CREATE_ORDERS, FAIL], ["alembic_version", "orders"]),
+        ("", [CREATE_ORDERS, FAIL], []),
+        ("", [CREATE_ORDERS], ["alembic_version", "orders"]),
+    ],
 )
 async def test_only_the_option_commits_what_came_before_a_failure(
-    option: str, applied: list[str], database: Database, tmp_path: Path
+    correct: Block,
+    option: str,
+    migrations: list[str],
+    applied: list[str],
+    database: Database,
+    tmp_path: Path,
 ) -> None:
-    assert option in CORRECT.code
-    code = CORRECT.code.replace(", transaction_per_migration=True", option)
-    write_project(tmp_path, replace(CORRECT, code=code), CREATE_ORDERS, FAIL)
+    code = correct.code.replace(OPTION, option)
+    write_project(tmp_path, replace(correct, code=code), *migrations)
     exit_code, output = await upgrade(tmp_path, database.url())
-    assert (exit_code, await tables(database)) == (1, applied), output
-    assert "division by zero" in output
+    assert (exit_code, await tables(database)) == (len(migrations) - 1, applied), output
+    assert ("division by zero" in output) == (FAIL in migrations)
 
 
 def _rendered(operations: Any) -> str:

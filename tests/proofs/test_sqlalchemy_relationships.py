@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy.ext.asyncio
 from sqlalchemy import ForeignKey, event, select, text
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
 from sqlalchemy.orm import selectinload as selectin
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.proofs.tables import engine_with
 from tests.services import Database
 
@@ -101,7 +101,40 @@ async def test_correct_names_the_relation_that_was_not_loaded(
         order = (await session.scalars(select(module.Order))).one()
         with pytest.raises(InvalidRequestError, match="lazy='raise'") as caught:
             _ = order.lines
+        with pytest.raises(InvalidRequestError, match="lazy='raise'"):
+            order.lines.append(module.Line(price=7))
+        session.add(module.Line(order_id=order.id, price=7))
+        await session.commit()
     witness.saw(caught.value)
+    assert await database.fetchval("SELECT sum(price) FROM lines WHERE order_id = 1") == 1 + 2 + 7
+
+
+async def test_correct_maps_an_index_and_gives_its_connection_back_after_an_error(
+    correct: Block, database: Database
+) -> None:
+    module = _module(correct)
+    assert module.Order.lines.property.lazy == "raise"
+    assert [index.columns.keys() for index in module.Line.__table__.indexes] == [["order_id"]]
+    async with _orders(database, module.Base, 1) as counted:
+        module.SessionFactory = async_sessionmaker(counted.engine)
+        await database.execute("ALTER TABLE lines RENAME COLUMN price TO amount")
+        with pytest.raises(DBAPIError):
+            await module.order_totals()
+        assert counted.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_delete_loads_the_collection_by_itself(database: Database) -> None:
+    module = _module(RuleFile.load("sqlalchemy-relationships").block(correct=True))
+    async with (
+        _orders(database, module.Base, 1) as counted,
+        AsyncSession(counted.engine) as session,
+    ):
+        await database.execute("ALTER TABLE lines ALTER order_id DROP NOT NULL")
+        order = await session.get(module.Order, 1)
+        await session.delete(order)
+        await session.commit()
+    rows = await database.fetch("SELECT order_id FROM lines")
+    assert [row["order_id"] for row in rows] == [None, None]
 
 
 class Base(*([AsyncAttrs] if AsyncAttrs else []), DeclarativeBase):  # type: ignore[misc]
@@ -133,14 +166,15 @@ async def test_awaitable_attrs_send_a_statement_for_each_order(database: Databas
             await orders[0].awaitable_attrs.strict_lines
 
 
-async def test_joinedload_sends_one_and_needs_unique(database: Database) -> None:
+async def test_joinedload_sends_one_and_needs_unique(database: Database, witness: Witness) -> None:
     query = select(Order).options(joinedload(Order.lines))
     async with _orders(database, Base, 100) as counted, AsyncSession(counted.engine) as session:
         orders = (await session.scalars(query)).unique().all()
         assert [len(order.lines) for order in orders] == [2] * 100
         assert len(counted.statements) == 1
-        with pytest.raises(InvalidRequestError, match="unique"):
+        with pytest.raises(InvalidRequestError, match="unique") as caught:
             (await session.scalars(query)).all()
+        witness.saw(caught.value)
 
 
 async def test_selectinload_sends_one_for_each_500_parents(database: Database) -> None:

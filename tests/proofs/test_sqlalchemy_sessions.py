@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import requires, version
 from typing import Any
 
 import httpx
@@ -92,6 +95,32 @@ async def test_incorrect_keeps_a_failed_transaction_open_for_every_later_request
     assert await _divisions(incorrect, database) == [500, 500, 500]
 
 
+REFUSE_13 = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'no order 13'; END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (new.number = 13) EXECUTE FUNCTION refuse();
+"""
+
+
+async def test_correct_answers_500_where_the_commit_fails_and_has_a_factory_for_others(
+    correct: Block, database: Database
+) -> None:
+    async with engine_with(Base, database.url()) as engine:
+        async with _client(correct, engine) as client:
+            await database.execute(REFUSE_13)
+            answers = [await client.post(f"/orders/{number}") for number in (12, 13)]
+            assert [answer.status_code for answer in answers] == [200, 500]
+            assert answers[0].json() == {"id": 1}
+        module = correct.run(engine=engine, Order=Order)
+        async with module.SessionFactory.begin() as session:
+            order = Order(number=7)
+            session.add(order)
+        assert order.number == 7
+    rows = await database.fetch("SELECT number FROM orders ORDER BY id")
+    assert [row["number"] for row in rows] == [12, 7]
+
+
 async def test_correct_fails_only_the_request_that_failed(
     correct: Block, database: Database, witness: Witness
 ) -> None:
@@ -137,3 +166,26 @@ async def test_a_scoped_session_is_kept_until_it_is_removed(database: Database) 
                 assert len(kept) == engine.pool.checkedout() == (0 if remove else 3)  # type: ignore[attr-defined]
         for session in kept:
             await session.close()
+
+
+WITHOUT_GREENLET = """
+import asyncio, sys
+sys.modules["greenlet"] = None
+from sqlalchemy.ext.asyncio import create_async_engine
+async def main():
+    async with create_async_engine(sys.argv[1]).connect():
+        print("connected")
+asyncio.run(main())
+"""
+
+
+def test_nothing_works_without_greenlet(database: Database, witness: Witness) -> None:
+    command = [sys.executable, "-c", WITHOUT_GREENLET, database.url()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "greenlet" in done.stderr.splitlines()[-1]
+    witness.saw(done.stderr)
+    name = "sqlalchemy"
+    greenlet = [line for line in requires(name) or () if line.startswith("greenlet")]
+    by_extra = all("extra ==" in line for line in greenlet)
+    assert by_extra is not version(name).startswith("2.0.")

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import IllegalStateChangeError, InvalidRequestError
+from sqlalchemy import select, text
+from sqlalchemy.exc import IllegalStateChangeError, InvalidRequestError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.ext.asyncio import async_sessionmaker as sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -51,7 +51,7 @@ async def _place(block: Block, url: str, **options: Any) -> Outcome:
     async with engine_with(Base, url, **options) as engine:
         factory = sessionmaker(engine)
         async with factory.begin() as session:
-            session.add(Customer(id=1, name="Ada"))
+            session.add_all([Customer(id=1, name="Ada"), Customer(id=2, name="Bob")])
         module = block.run(SessionFactory=factory, Customer=Customer, Order=Order)
         outcome = Outcome("", [])
         async with asyncio.timeout(10):
@@ -94,6 +94,55 @@ async def test_correct_breaks_nothing(correct: Block, database: Database, witnes
     assert outcome == Outcome("Ada", [])
     assert await database.fetchval("SELECT count(*) FROM orders") == 1
     witness.observed(correct="the call and 20 of 20 later requests succeeded")
+
+
+async def test_correct_keeps_no_order_of_a_customer_that_does_not_exist(
+    correct: Block, database: Database
+) -> None:
+    async with engine_with(Base, database.url()) as engine:
+        module = correct.run(SessionFactory=sessionmaker(engine), Customer=Customer, Order=Order)
+        with pytest.raises(NoResultFound):
+            await module.place_order(1, 7)
+    assert await database.fetchval("SELECT count(*) FROM orders") == 0
+
+
+async def test_scalar_gives_none_and_keeps_the_order(database: Database) -> None:
+    async with engine_with(Base, database.url()) as engine, AsyncSession(engine) as session:
+        session.add(Order(number=7))
+        assert await session.scalar(select(Customer.name)) is None
+        await session.commit()
+    assert await database.fetchval("SELECT count(*) FROM orders") == 1
+
+
+async def test_a_session_for_each_task_takes_a_connection_and_commits_alone(
+    database: Database,
+) -> None:
+    async with engine_with(Base, database.url()) as engine:
+        factory = sessionmaker(engine)
+        both = asyncio.Barrier(2)
+
+        async def save(number: int) -> None:
+            async with factory.begin() as session:
+                session.add(Order(number=number))
+                await session.flush()
+                await both.wait()
+                assert engine.pool.checkedout() == 2  # type: ignore[attr-defined]
+                await both.wait()
+            await both.wait()
+
+        async def fail() -> None:
+            async with factory.begin() as session:
+                await session.execute(text("SELECT 1"))
+                await both.wait()
+                await both.wait()
+                await both.wait()
+                raise ValueError
+
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+                group.create_task(save(1))
+                group.create_task(fail())
+    assert await database.fetchval("SELECT count(*) FROM orders") == 1
 
 
 async def test_psycopg_lets_both_pass(database: Database) -> None:

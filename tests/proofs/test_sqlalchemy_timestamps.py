@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -34,7 +34,7 @@ def process_in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-async def _stored(block: Block, database: Database, driver: str, when: datetime) -> Any:
+async def _stored(block: Block, database: Database, driver: str, when: datetime | None) -> Any:
     """Insert an order paid at `when`, with psycopg in a session in Berlin; give what is read."""
     module = block.run()
     async with engine_with(
@@ -102,16 +102,47 @@ async def test_asyncpg_takes_a_naive_time_as_local(correct: Block, database: Dat
     assert read == NOON.replace(hour=10)
 
 
-@pytest.mark.parametrize(("using", "hour"), [("", 10), ("USING paid_at AT TIME ZONE 'UTC'", 12)])
-async def test_a_change_of_type_needs_the_zone_of_the_old_values(
-    incorrect: Block, database: Database, using: str, hour: int
+@pytest.mark.usefixtures("process_in_berlin")
+async def test_correct_sets_the_time_of_creation_in_any_zone(
+    correct: Block, database: Database
+) -> None:
+    assert await _stored(correct, database, "asyncpg", None) is None
+    age = await database.fetchval("SELECT now() - created_at FROM orders")
+    assert timedelta(minutes=-1) < age < timedelta(minutes=1)
+
+
+async def test_the_zone_of_a_value_is_not_kept(correct: Block, database: Database) -> None:
+    in_berlin = NOON.astimezone(timezone(timedelta(hours=2)))
+    read = await _stored(correct, database, "asyncpg", in_berlin)
+    assert (read, read.utcoffset()) == (in_berlin, timedelta(0))
+
+
+FILES = "SELECT pg_relation_filenode('orders'), pg_relation_filenode('orders_paid_at')"
+
+
+@pytest.mark.parametrize(
+    ("alter", "hour", "rewrites"),
+    [
+        ("", 10, True),
+        ("USING paid_at AT TIME ZONE 'UTC'", 12, True),
+        ("SET LOCAL timezone = 'UTC'", 12, False),
+    ],
+)
+async def test_only_a_session_in_utc_changes_the_type_without_a_rewrite(
+    incorrect: Block, database: Database, alter: str, hour: int, rewrites: bool
 ) -> None:
     module = incorrect.run()
     async with engine_with(module.Base, database.url()) as engine, engine.begin() as connection:
         naive = NOON.replace(tzinfo=None)
         await connection.execute(insert(module.Order).values(created_at=naive, paid_at=naive))
+    await database.execute("CREATE INDEX orders_paid_at ON orders (paid_at)")
+    (table, index), *_ = await database.fetch(FILES)
+    using = alter if alter.startswith("USING") else ""
     await database.execute(
-        "SET timezone = 'Europe/Berlin';"
-        f"ALTER TABLE orders ALTER COLUMN paid_at TYPE timestamptz {using}"
+        "SET timezone = 'Europe/Berlin'; BEGIN;"
+        f"{'' if using else alter};"
+        f"ALTER TABLE orders ALTER COLUMN paid_at TYPE timestamptz {using}; COMMIT"
     )
     assert await database.fetchval("SELECT paid_at FROM orders") == NOON.replace(hour=hour)
+    (table_now, index_now), *_ = await database.fetch(FILES)
+    assert (table_now != table, index_now != index) == (rewrites, True)

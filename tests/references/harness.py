@@ -11,6 +11,7 @@ from tests.blocks import python_blocks
 from tests.proofs.harness import ROOT, Block
 
 NAMES = (
+    "alembic-env",
     "eager-loading",
     "fastapi-app-boilerplate",
     "fastapi-integration",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import ForeignKey, event, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -162,6 +163,19 @@ async def test_raiseload_stops_what_the_query_does_not_name(database: Database) 
         with pytest.raises(InvalidRequestError, match="lazy='raise'"):
             _ = orders[0].lazy_lines
         assert len(sent.statements) == 2
+
+
+async def test_filter_by_means_another_table_in_2_1(database: Database) -> None:
+    joined = select(Order).join(Order.customer)
+    async with _session(database, Base) as (session, _):
+        named = (await session.scalars(joined.where(Customer.id == 2))).all()
+        assert {order.customer_id for order in named} == {2}
+        if sqlalchemy.__version__.startswith("2.0."):
+            assert (await session.scalars(joined.filter_by(id=2))).all() == named
+        else:
+            with pytest.raises(InvalidRequestError, match="ambiguous") as raised:
+                joined.filter_by(id=2)
+            assert type(raised.value).__name__ == "AmbiguousColumnError"
 
 
 async def test_nested_relations_take_two_statements(database: Database) -> None:
