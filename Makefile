@@ -16,9 +16,12 @@ FOUND := $(shell for each in $(CANDIDATES); do \
 NEW := $(PACKLORE_DEV)/newest
 OLD := $(PACKLORE_DEV)/oldest
 PROOFS ?= tests/proofs
+# One PgBouncer before and one after 1.21, which follows prepared statements: SUITE/PACKAGE/PROGRAM.
+PGBOUNCERS := bookworm/pgbouncer/pgbouncer trixie/pgbouncer/pgbouncer
+REDIS := trixie/redis-server+redis-tools/redis-server
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
-.PHONY: help run test test-clients lint format proofs proofs-oldest evidence build bench bench-finding bench-load release clean
+.PHONY: help run test test-clients lint format servers proofs proofs-oldest evidence build bench bench-finding bench-load release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -43,6 +46,10 @@ lint: $(NEW)/.test ## check code and pack
 
 format: $(NEW)/.test ## format the code
 	@$(NEW)/bin/ruff check --fix -q . ; $(NEW)/bin/ruff format .
+
+servers: ## unpack both PgBouncers and a Redis from Debian beside the system, where apt is
+	@$(FOUND) scripts/unpack.py $(PACKLORE_DEV)/servers $(PGBOUNCERS)
+	@$(FOUND) scripts/unpack.py $(NEW)/servers $(REDIS)
 
 proofs: $(NEW)/.test ## run the proofs on the newest releases; PROOFS=FILE names one
 	@$(NEW)/bin/python -m pytest $(PROOFS)
@@ -71,7 +78,7 @@ release: ## commit what users need to the branch `skill`
 	@$(FOUND) scripts/release.py
 
 clean: ## remove the environments and caches
-	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest hypothesis mypy pytest compiled ruff)
+	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers hypothesis mypy pytest compiled ruff)
 
 $(NEW)/.made:
 	@test -n "$(FOUND)" || { echo "packlore needs Python 3.11 or later: set PYTHON=..." >&2; exit 1; }

