@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Self
 
+import asyncpg
 import pytest
 import sqlalchemy
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import ROOT, Block, RuleFile, Witness
 from tests.services import Database, free_port
 from tests.services.process import HOST
 
@@ -34,6 +38,8 @@ class Network:
         self._port = free_port()
         self.requests = 0
         self.dropped = b""
+        self.lose_answer_to = b""
+        """A connection that sends this ends, once the server has answered."""
 
     def url(self, driver: str = "asyncpg") -> str:
         direct, port = self._database.url(driver), self._database.server.port
@@ -55,6 +61,10 @@ class Network:
         async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, count: int) -> None:
             with suppress(OSError):
                 while data := await source.read(65536):
+                    if count and self.lose_answer_to and self.lose_answer_to in data:
+                        flow["lost"], self.lose_answer_to = True, b""
+                    elif flow.get("lost") and not count:
+                        break
                     if flow["silent"]:
                         self.dropped += data
                     else:
@@ -82,6 +92,31 @@ class Network:
         await asyncio.gather(*filter(None, self._tasks), return_exceptions=True)
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What asyncpg is given to connect; it gets a tenth of the seconds."""
+    given: dict[str, Any] = {}
+    connect = asyncpg.connect
+
+    async def connect_sooner(*args: Any, **kwargs: Any) -> Any:
+        given.update(kwargs)
+        for name in ("timeout", "command_timeout"):
+            if name in kwargs:
+                kwargs[name] /= 10
+        return await connect(*args, **kwargs)
+
+    monkeypatch.setattr(asyncpg, "connect", connect_sooner)
+    return given
+
+
+def _with_psycopg(block: Block) -> Block:
+    """The block with the arguments for psycopg that the rule names, where it has some."""
+    text = (ROOT / block.path).read_text("utf-8")
+    (theirs,) = re.findall(r"`(connect_args=\{\"connect_timeout.*\})`", text)
+    ours = re.compile(r"connect_args=\{.*?\n    \}", re.DOTALL)
+    return replace(block, code=ours.sub(theirs, block.code))
+
+
 async def _one(engine: AsyncEngine) -> Any:
     async with engine.connect() as connection:
         return (await connection.execute(text("SELECT 7"))).scalar_one()
@@ -107,6 +142,11 @@ async def _all_used(engine: AsyncEngine) -> list[Any]:
     return connections
 
 
+def _asks(sent: bytes) -> bool:
+    """Whether it asks the server something, by a ping or a statement, and does not only leave."""
+    return sent not in (b"", b"X\0\0\0\4")
+
+
 @asynccontextmanager
 async def _running(block: Block, url: str, database: Database) -> AsyncIterator[Any]:
     await database.execute("CREATE TABLE IF NOT EXISTS orders (id int)")
@@ -119,6 +159,7 @@ async def _running(block: Block, url: str, database: Database) -> AsyncIterator[
 
 async def _after_their_death(block: Block, database: Database, driver: str) -> list[Any]:
     """What as many requests as the pool has connections get once the server has ended these."""
+    block = block if driver == "asyncpg" else _with_psycopg(block)
     async with _running(block, database.url(driver), database) as module:
         connections = await _all_used(module.engine)
         assert len(await database.fetch(KILL, database.name)) == POOL
@@ -130,12 +171,12 @@ async def _after_their_death(block: Block, database: Database, driver: str) -> l
             return await asyncio.gather(*requests, return_exceptions=True)
 
 
-async def _after_a_silent_hour(
-    block: Block, database: Database, seconds: float
+async def _silent(
+    block: Block, database: Database, *, age: float, seconds: float
 ) -> tuple[Any, bytes]:
-    """What a request gets whose pooled connection is an hour old and leads nowhere.
+    """What a request gets whose pooled connection leads nowhere; `age` is that connection's.
 
-    Gives also what was sent over that connection.
+    Gives also what was sent over it.
     """
     network = Network(database)
     async with _running(block, network.url(), database) as module, network:
@@ -143,7 +184,7 @@ async def _after_a_silent_hour(
         event.listen(module.engine.sync_engine, "connect", lambda _, record: records.append(record))
         assert await module.count_orders() == 0
         network.fall_silent()
-        records[0].starttime -= 3600
+        records[0].starttime -= age
         return await _within(seconds, module.count_orders(), network), network.dropped
 
 
@@ -168,22 +209,40 @@ async def test_correct_replaces_connections_that_the_server_ended(
 async def test_incorrect_hangs_on_a_connection_that_fell_silent(
     incorrect: Block, database: Database, witness: Witness
 ) -> None:
-    answer, sent = await _after_a_silent_hour(incorrect, database, seconds=1)
+    answer, sent = await _silent(incorrect, database, age=3600, seconds=1)
     assert answer is None
-    assert b"BEGIN" in sent
+    assert _asks(sent)
     witness.observed(
         incorrect="3 dead connections: 1 of 3 requests failed (asyncpg), 3 of 3 (psycopg); "
         "a silent one: no answer in 1 s"
     )
 
 
-async def test_correct_replaces_an_old_connection_without_asking_it(
+async def test_correct_replaces_a_connection_by_its_age_without_asking_it(
     correct: Block, database: Database, witness: Witness
 ) -> None:
-    answer, sent = await _after_a_silent_hour(correct, database, seconds=6)
+    answer, sent = await _silent(correct, database, age=181, seconds=10)
     assert answer == 0
-    assert b"BEGIN" not in sent
-    witness.observed(correct="3 dead connections: 3 of 3 requests answered; a silent one: answered")
+    assert not _asks(sent)
+    _, sent = await _silent(correct, database, age=178, seconds=1)
+    assert _asks(sent)
+    witness.observed(
+        correct="3 dead connections: 3 of 3 requests answered; a silent one of 181 s: answered; "
+        "a younger one: TimeoutError after command_timeout, the next request answered"
+    )
+
+
+async def test_correct_ends_the_wait_on_a_young_connection_that_fell_silent(
+    correct: Block, database: Database, asked: dict[str, Any]
+) -> None:
+    network = Network(database)
+    async with _running(correct, network.url(), database) as module, network:
+        await _all_used(module.engine)
+        network.fall_silent()
+        answers = [await _within(10, module.count_orders(), network) for _ in range(POOL + 1)]
+    assert [type(each) for each in answers[:POOL]] == [TimeoutError] * POOL
+    assert answers[POOL] == 0
+    assert asked["command_timeout"] == 5
 
 
 async def test_the_ping_itself_hangs_unless_statements_have_a_timeout(database: Database) -> None:
@@ -201,6 +260,79 @@ async def test_the_ping_itself_hangs_unless_statements_have_a_timeout(database: 
                 assert await _within(10, _one(engine), network) == 7
         finally:
             await engine.dispose()
+
+
+async def test_correct_bounds_the_opening_of_a_connection(
+    correct: Block, database: Database, asked: dict[str, Any]
+) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    port = free_port()
+    module = correct.run(url=f"postgresql+asyncpg://postgres@{HOST}:{port}/orders")
+    async with await asyncio.start_server(accept, HOST, port), asyncio.timeout(10) as limit:
+        with pytest.raises(TimeoutError):
+            await module.count_orders()
+    assert not limit.expired()
+    assert asked["timeout"] == 5
+
+
+async def test_correct_ends_a_statement_that_takes_too_long(
+    correct: Block, database: Database, asked: dict[str, Any]
+) -> None:
+    async with _running(correct, database.url(), database) as module:
+        assert await module.count_orders() == 0
+        async with asyncio.timeout(10) as limit, module.engine.connect() as connection:
+            with pytest.raises(TimeoutError):
+                await connection.execute(text("SELECT pg_sleep(20)"))
+        assert not limit.expired()
+
+
+async def test_correct_makes_the_server_keep_an_idle_connection_alive(
+    correct: Block, database: Database
+) -> None:
+    async with (
+        _running(correct, database.url(), database) as module,
+        module.engine.connect() as connection,
+    ):
+        assert await connection.scalar(text("SHOW tcp_keepalives_idle")) == "60"
+
+
+async def test_psycopgs_names_reach_its_socket(database: Database) -> None:
+    block = _with_psycopg(RuleFile.load("pooling-stale-connections").block(correct=True))
+    async with _running(block, database.url("psycopg"), database) as module:
+        (theirs, *_) = await _all_used(module.engine)
+        with socket.socket(fileno=theirs.fileno()) as ours:
+            idle = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            unacknowledged = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            ours.detach()
+        given = theirs.info.get_parameters()["connect_timeout"]
+        assert (idle, unacknowledged, given) == (60, 5000, "5")
+
+
+@pytest.mark.parametrize(("key", "rows"), [("", 2), ("PRIMARY KEY", 1)])
+async def test_a_retry_stores_twice_what_was_committed_unless_a_key_refuses_it(
+    database: Database, witness: Witness, key: str, rows: int
+) -> None:
+    async with Network(database) as network:
+        engine = create_async_engine(network.url(), pool_pre_ping=True)
+        insert = text("INSERT INTO paid VALUES (7)")
+        await database.execute(f"CREATE TABLE paid (order_id int {key})")
+        try:
+            await _one(engine)
+            network.lose_answer_to = b"COMMIT;"
+            with pytest.raises(exc.DBAPIError) as raised:
+                async with engine.begin() as connection:
+                    await connection.execute(insert)
+            assert raised.value.connection_invalidated
+            witness.saw(raised.value)
+            with suppress(exc.IntegrityError):
+                async with engine.begin() as connection:
+                    await connection.execute(insert)
+        finally:
+            await engine.dispose()
+    assert await database.fetchval("SELECT count(*) FROM paid") == rows
 
 
 async def test_a_death_within_a_transaction_is_not_cured(
