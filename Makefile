@@ -21,7 +21,7 @@ PGBOUNCERS := bookworm/pgbouncer/pgbouncer trixie/pgbouncer/pgbouncer
 REDIS := trixie/redis-server+redis-tools/redis-server
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
-.PHONY: help run test test-clients lint format servers proofs proofs-oldest evidence build bench bench-finding bench-load release clean
+.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence build bench bench-finding bench-load release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -56,6 +56,9 @@ proofs: $(NEW)/.test ## run the proofs on the newest releases; PROOFS=FILE names
 
 proofs-oldest: $(OLD)/.test ## run the proofs on the oldest releases the rules claim
 	@$(OLD)/bin/python -m pytest $(PROOFS) --environment oldest
+
+mutants: $(NEW)/.test ## change Correct blocks and see which proofs notice; RULE=NAME names some
+	@$(NEW)/bin/python -m tests.mutants $(or $(RULE),--only-stale)
 
 evidence: $(NEW)/.test $(OLD)/.test ## run the proofs on both and write references/evidence.md
 	@$(NEW)/bin/python -m pytest tests/proofs --record

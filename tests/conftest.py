@@ -2,31 +2,53 @@
 
 import json
 import os
-from collections.abc import Generator, Iterator
+import random
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.proofs import evidence
-from tests.services import Database, PgBouncer, Postgres, Redis, ServiceMissing
+from tests.services import Database, PgBouncer, Postgres, Redis, Server, ServiceMissing
+
+S = TypeVar("S", bound=Server)
+
+
+def or_skip(make: Callable[[], S]) -> Callable[[], S]:
+    """Skip a test whose server is not installed. CI installs all of them, so there it fails."""
+
+    def made() -> S:
+        try:
+            return make()
+        except ServiceMissing as missing:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(missing))
+
+    return made
+
+
+# Servers that run already, by the name of their fixture: the session does not start or end them.
+RUNNING = pytest.StashKey[dict[str, Any]]()
 
 
 @contextmanager
-def skip_where_missing() -> Iterator[None]:
-    """Skip a test whose server is not installed. CI installs all of them, so there it fails."""
-    try:
-        yield
-    except ServiceMissing as missing:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(missing))
+def running(request: pytest.FixtureRequest, make: Callable[[], S]) -> Iterator[S]:
+    """The server of a session's fixture: one that runs already, else one of the session's own."""
+    found = request.config.stash.get(RUNNING, {}).get(request.fixturename or "")
+    if found is not None:
+        yield found
+        return
+    with make() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
     """One PostgreSQL for the whole session."""
-    with Postgres() as server:
+    with running(request, Postgres) as server:
         yield server
 
 
@@ -40,29 +62,23 @@ def database(postgres: Postgres) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[Redis]:
+def redis_server(request: pytest.FixtureRequest) -> Iterator[Redis]:
     """One Redis for the whole session."""
-    with skip_where_missing():
-        server = Redis()
-    with server:
+    with running(request, or_skip(Redis)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+def pgbouncer(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[PgBouncer]:
     """One PgBouncer before 1.21, in transaction mode, in front of `postgres`."""
-    with skip_where_missing():
-        server = PgBouncer(postgres, release="old")
-    with server:
+    with running(request, or_skip(lambda: PgBouncer(postgres, release="old"))) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def pgbouncer_current(postgres: Postgres) -> Iterator[PgBouncer]:
+def pgbouncer_current(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[PgBouncer]:
     """One PgBouncer of 1.21 or later, in transaction mode, in front of `postgres`."""
-    with skip_where_missing():
-        server = PgBouncer(postgres, release="current")
-    with server:
+    with running(request, or_skip(lambda: PgBouncer(postgres, release="current"))) as server:
         yield server
 
 
@@ -74,20 +90,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="give every proof Correct for Incorrect and the other way round: all must fail",
     )
     group.addoption(
+        "--correct",
+        metavar="FILE",
+        help="the code to take for the Correct block of the one rule whose proof is run",
+    )
+    group.addoption(
         "--environment",
         choices=evidence.ENVIRONMENTS,
         default="newest",
         help="which set of versions this is; decides which record of observations is meant",
     )
+    group.addoption(
+        "--mutant-seed",
+        type=int,
+        default=random.randrange(10**6),
+        help="draw the mutants that this seed draws; the header of a run tells its own",
+    )
     group.addoption("--outcomes", metavar="FILE", help="write how each test ended, as JSON")
     group.addoption("--record", action="store_true", help="write down what the proofs observe")
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"--mutant-seed {config.getoption('--mutant-seed')}"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--exchange` only what is given a block is of interest."""
-    if config.getoption("--exchange"):
-        blocks = {"incorrect", "correct"}
+    """With `--exchange` only what is given a block is of interest; with `--correct`, that one."""
+    blocks = {"incorrect", "correct"} if config.getoption("--exchange") else {"correct"}
+    if config.getoption("--exchange") or config.getoption("--correct"):
         items[:] = [item for item in items if blocks & set(getattr(item, "fixturenames", ()))]
+    if config.getoption("--correct") and len({item.path for item in items}) > 1:
+        raise pytest.UsageError("--correct FILE is for one proof: name its file")
 
 
 OUTCOMES = pytest.StashKey[dict[str, dict[str, str]]]()

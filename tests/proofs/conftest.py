@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -29,9 +30,12 @@ def incorrect(request: pytest.FixtureRequest) -> Block:
 
 @pytest.fixture
 def correct(request: pytest.FixtureRequest) -> Block:
-    """The rule's Correct block; with `--exchange` its Incorrect one."""
+    """The rule's Correct block; with `--exchange` its Incorrect one, with `--correct` a file's."""
     exchanged = bool(request.config.getoption("--exchange"))
-    return _rule(request.node.path.name).block(correct=not exchanged)
+    block = _rule(request.node.path.name).block(correct=not exchanged)
+    if file := request.config.getoption("--correct"):
+        return replace(block, code=Path(file).read_text("utf-8"))
+    return block
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def _module_witness(request: pytest.FixtureRequest) -> Iterator[Witness]:
     witness = Witness()
     yield witness
     whole = not config.getoption("-k") and not any("::" in str(arg) for arg in config.args)
-    if not whole or config.getoption("--exchange"):
+    if not whole or config.getoption("--exchange") or config.getoption("--correct"):
         return
     assert request.node.path
     rule = _rule(request.node.path.name)

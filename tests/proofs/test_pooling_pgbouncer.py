@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
-from tests.conftest import skip_where_missing
+from tests.conftest import or_skip
 from tests.proofs.harness import Block, Witness
 from tests.services import Database, PgBouncer, Postgres
 
@@ -103,7 +103,10 @@ async def _block(
         with warnings.catch_warnings():
             # SQLAlchemy 2.0.0 forgets a connection whose set-up fails.
             warnings.simplefilter("ignore", ResourceWarning)
-            answer = await _outcome(second.order_amount(7))
+            answer = 1990
+            for _ in range(2 * WARM):  # until it comes to a name that the first one has used
+                if answer == 1990:
+                    answer = await _outcome(second.order_amount(7))
             if isinstance(answer, Exception):
                 answer = "".join(traceback.format_exception(answer))
             gc.collect()
@@ -163,9 +166,7 @@ async def test_correct_answers_after_the_switch_of_a_current_pgbouncer(
 def small(postgres: Postgres) -> Iterator[PgBouncer]:
     """A PgBouncer that takes 20 clients, and gives a query a second to wait for one connection."""
     settings = {"max_client_conn": 20, "query_wait_timeout": 1}
-    with skip_where_missing():
-        server = PgBouncer(postgres, pool_size=1, settings=settings)
-    with server:
+    with or_skip(lambda: PgBouncer(postgres, pool_size=1, settings=settings))() as server:
         yield server
 
 
@@ -220,9 +221,7 @@ def administered(postgres: Postgres) -> Iterator[PgBouncer]:
         users.flush()
         Path(users.name).chmod(0o644)
         settings = {"auth_type": "trust", "auth_file": users.name, "admin_users": "postgres"}
-        with skip_where_missing():
-            server = PgBouncer(postgres, release="current", settings=settings)
-        with server:
+        with or_skip(lambda: PgBouncer(postgres, release="current", settings=settings))() as server:
             yield server
 
 

@@ -2,7 +2,7 @@
 
 from tests.services.pgbouncer import PgBouncer
 from tests.services.postgres import Database, Postgres
-from tests.services.process import ServiceFailed, ServiceMissing, free_port
+from tests.services.process import Server, ServiceFailed, ServiceMissing, free_port
 from tests.services.program import Program, serving_process
 from tests.services.proxy import Proxy, proxied
 from tests.services.redis import Redis
@@ -16,6 +16,7 @@ __all__ = [
     "Proxy",
     "Redis",
     "Served",
+    "Server",
     "ServiceFailed",
     "ServiceMissing",
     "free_port",

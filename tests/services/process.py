@@ -124,6 +124,34 @@ def spawn(
     return process
 
 
+class _Inherited:
+    """A process that a parent of this one started, and waits for: the part of Popen that we use."""
+
+    def __init__(self, process: "subprocess.Popen[bytes] | _Inherited") -> None:
+        self.pid: int = process.pid
+        self._process = process  # which would warn, once forgotten, that nobody waited for it
+
+    def poll(self) -> int | None:
+        """Give None while it runs. What it ended with is the parent's to know."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return 0
+        return None
+
+    def send_signal(self, how: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, how)
+
+    def wait(self, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.01)
+        return 0
+
+
 class Server(ABC):
     """A server program on 127.0.0.1. As a context manager it starts, and in the end is removed.
 
@@ -141,7 +169,12 @@ class Server(ABC):
         self.port = free_port()
         self._user = user
         self._folder: GuardedFolder | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | _Inherited | None = None
+
+    def inherited(self) -> None:
+        """Use it in a child made by `os.fork()`, whose parent ends it and looks at `running`."""
+        if self._process is not None:
+            self._process = _Inherited(self._process)
 
     @abstractmethod
     def _argv(self) -> Sequence[str | Path]:
