@@ -130,11 +130,17 @@ def _asks(module: Any, statement: str) -> None:
             await connection.execute(text(statement))
 
 
-async def test_correct_answers_503_where_the_server_refuses(
+async def test_correct_answers_503_where_the_server_refuses_and_500_where_a_file_is_missing(
     correct: Block, witness: Witness, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"postgresql+asyncpg://postgres@{HOST}:{free_port()}/orders"
     async with _serving(correct, url) as (module, client):
+
+        @module.app.get("/file")  # type: ignore[untyped-decorator]
+        async def file() -> None:
+            Path("/no/such/file").read_bytes()
+
+        assert (await client.get("/file")).status_code == 500
         assert (await client.get("/orders/next")).status_code == 503
         with pytest.raises(ConnectionRefusedError) as raised:
             await module.next_number()
@@ -216,20 +222,7 @@ async def test_correct_tells_an_unavailable_server_from_a_wrong_statement(
     witness.saw(logged)
 
 
-async def test_correct_answers_500_for_a_file_that_is_missing(
-    correct: Block, database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with _serving(correct, database.url()) as (module, client):
-
-        @module.app.get("/file")  # type: ignore[untyped-decorator]
-        async def file() -> None:
-            Path("/no/such/file").read_bytes()
-
-        assert (await client.get("/file")).status_code == 500
-        assert (await client.get("/orders/next")).json() == 7
-
-
-async def test_too_many_connections_is_a_503(
+async def test_correct_answers_503_for_too_many_connections_and_500_once_there_are_enough(
     correct: Block, database: Database, witness: Witness
 ) -> None:
     role = f"role_{database.name}"
@@ -245,8 +238,11 @@ async def test_too_many_connections_is_a_503(
         if sqlalchemy.__version__ < "2.1":
             module.app.add_exception_handler(asyncpg.PostgresError, bare)
 
-    async with _serving(correct, url, handle_bare_errors) as (_, client):
-        assert (await client.get("/orders/next")).status_code == 503
+    async with _serving(correct, url, handle_bare_errors) as (module, client):
+        _asks(module, "SELECT 1 / 0")
+        assert (await client.get("/ask")).status_code == 503
+        await database.execute(f"ALTER ROLE {role} CONNECTION LIMIT 5")
+        assert (await client.get("/ask")).status_code == 500
     await database.execute(f"DROP ROLE {role}")
 
 
