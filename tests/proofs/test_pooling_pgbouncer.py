@@ -48,7 +48,7 @@ class Order(Base):
 @pytest.fixture
 async def orders(database: Database) -> Database:
     await database.execute("CREATE TABLE orders (id int PRIMARY KEY, amount int NOT NULL)")
-    await database.execute("INSERT INTO orders VALUES (7, 1990)")
+    await database.execute("INSERT INTO orders VALUES (5, 20), (7, 1990)")
     return database
 
 
@@ -159,7 +159,7 @@ async def test_correct_answers_after_the_switch_of_a_current_pgbouncer(
         await module.engine.dispose()
     assert answers == [1990] * SWITCHED
     assert bool(left) is follows or not NAMELESS
-    assert module.engine.pool.size() + module.engine.pool._max_overflow == 5
+    assert module.engine.pool.size() + module.engine.pool._max_overflow == 10
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ async def test_cached_statements_fail_after_a_migration_until_pgbouncer_reconnec
 
     async def ask() -> Any:
         async with engine.connect() as connection:
-            return await connection.scalar(text("SELECT amount FROM orders"))
+            return await connection.scalar(text("SELECT amount FROM orders WHERE id = 7"))
 
     try:
         *failed, last = await _after_a_migration(ask, administered, orders)
