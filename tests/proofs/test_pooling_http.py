@@ -138,6 +138,79 @@ async def test_correct_keeps_to_its_limit_per_host(correct: Block) -> None:
     assert await _all_at_once(correct, PER_HOST) == PER_HOST
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What aiohttp is told, by the name of the class; of seconds to wait it gets a twentieth."""
+    given: dict[str, dict[str, Any]] = {}
+    connector, timeout = aiohttp.TCPConnector, aiohttp.ClientTimeout
+
+    def make_connector(**options: Any) -> Any:
+        given["connector"] = options
+        return connector(**options)
+
+    def make_timeout(**options: Any) -> Any:
+        given["timeout"] = options
+        return timeout(**{name: seconds / 20 for name, seconds in options.items()})
+
+    monkeypatch.setattr(aiohttp, "TCPConnector", make_connector)
+    monkeypatch.setattr(aiohttp, "ClientTimeout", make_timeout)
+    return given
+
+
+@asynccontextmanager
+async def _session(block: Block, stock: Stock) -> AsyncIterator[tuple[Any, Any]]:
+    """The block's client, and how to ask for a stock with it."""
+    async with serving(stock.app) as behind:
+        module = block.run(stock_url=f"http://localhost:{behind.port}")
+        async with module.lifespan(module.app):
+            session = module.app.state.http
+
+            async def ask(sku: int) -> Any:
+                try:
+                    return await module.stock(sku, session)
+                except Exception as error:
+                    return error
+
+            try:
+                yield session, ask
+            finally:
+                stock.gate.set()
+
+
+async def test_correct_gives_up_a_service_that_does_not_answer(
+    correct: Block, asked: dict[str, Any]
+) -> None:
+    stock = Stock()
+    async with _session(correct, stock) as (_, ask), asyncio.timeout(8):
+        assert type(await ask(7)) is TimeoutError
+    assert asked["timeout"]["total"] == 10
+
+
+async def test_correct_gives_up_the_wait_for_a_connection_first(
+    correct: Block, asked: dict[str, Any]
+) -> None:
+    stock = Stock()
+    async with _session(correct, stock) as (_, ask), asyncio.timeout(8):
+        outcomes = await asyncio.gather(*(ask(sku) for sku in range(PER_HOST + 1)))
+    kinds = [type(each) for each in outcomes]
+    assert kinds == [TimeoutError] * PER_HOST + [aiohttp.ConnectionTimeoutError]
+    assert asked["timeout"] == {"total": 10, "connect": 5}
+
+
+async def test_correct_raises_where_the_service_answers_an_error(
+    correct: Block, asked: dict[str, Any]
+) -> None:
+    stock = Stock()
+    stock.gate.set()
+    async with _session(correct, stock) as (session, ask):
+        outcome = await ask("seven")
+        connector: Any = session.connector
+        seconds = connector._cached_hosts._ttl
+    assert isinstance(outcome, aiohttp.ClientResponseError)
+    assert (outcome.status, connector.limit, seconds) == (422, 100, 60)
+    assert session.closed
+
+
 def _changed(old: str, new: str) -> Block:
     """The Correct block with another text at one place."""
     block = RuleFile.load("pooling-http").block(correct=True)
