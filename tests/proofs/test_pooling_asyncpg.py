@@ -157,6 +157,7 @@ async def test_correct_opens_two_connections_and_tells_how_long_they_may_be_idle
 ) -> None:
     async with _running(correct, database) as (_, pool):
         assert (pool.get_size(), pool.get_min_size(), pool.get_max_size()) == (2, 2, 10)
+        assert await pool.fetchval("SHOW tcp_keepalives_idle") == "60"
     assert asked["max_inactive_connection_lifetime"] == 180
 
 

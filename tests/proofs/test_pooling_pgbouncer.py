@@ -281,6 +281,7 @@ async def test_a_current_pgbouncer_follows_200_statements_by_default_and_none_wi
     pgbouncer_current: PgBouncer, postgres: Postgres, orders: Database
 ) -> None:
     settings = {name: value for name, value, *_ in _admin(pgbouncer_current, "SHOW CONFIG")}
+    assert settings["query_wait_timeout"] == "120"
     if pgbouncer_current.version >= "1.24":
         assert settings["max_prepared_statements"] == "200"
     off = {"max_prepared_statements": 0}

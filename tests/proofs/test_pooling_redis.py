@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 async def _running(block: Block, url: str) -> AsyncIterator[Any]:
     """The block's client, while its application runs."""
     module = block.run(redis_url=url)
-    async with module.app.router.lifespan_context(module.app):
+    async with module.lifespan(module.app):
         yield module.app.state.cache
 
 
