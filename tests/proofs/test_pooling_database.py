@@ -90,9 +90,11 @@ async def test_correct_answers_503_while_the_caller_waits(
 ) -> None:
     async with _exhausted(correct, database) as (engine, client):
         assert database.connections() == _limit(engine) == 10
+        assert engine.pool.timeout() == 1
         answer = await _answer(client)
     assert answer is not None
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json() == {"title": "Service is busy"}
     witness.observed(
         correct="pool exhausted, server down, silent or out of connections: 503; "
         "a slow or a wrong statement: 500"
@@ -220,6 +222,25 @@ async def test_correct_tells_an_unavailable_server_from_a_wrong_statement(
     logged = "".join(record.exc_text or "" for record in caplog.records)
     assert bool(logged) is (status == 500)
     witness.saw(logged)
+
+
+async def test_correct_answers_503_where_a_connection_ended_within_a_transaction(
+    correct: Block, database: Database
+) -> None:
+    async with _serving(correct, database.url()) as (module, client):
+
+        @module.app.get("/ended")  # type: ignore[untyped-decorator]
+        async def ended() -> None:
+            async with module.engine.connect() as connection:
+                await connection.execute(text("SELECT 7"))
+                driver = (await connection.get_raw_connection()).driver_connection
+                await database.fetch(KILL, database.name)
+                while not driver.is_closed():
+                    await asyncio.sleep(0.01)
+                await connection.execute(text("SELECT 7"))
+
+        assert (await client.get("/ended")).status_code == 503
+        assert module.engine.pool.timeout() == 1
 
 
 async def test_correct_answers_503_for_too_many_connections_and_500_once_there_are_enough(
