@@ -79,6 +79,7 @@ async def test_correct_is_the_smallest_pool_in_which_1_in_100_waits(
             pool = module.pool_size(load * 10, 0.1)
             assert _erlang_c(load, pool) <= 0.01 < _erlang_c(load, pool - 1 or 1)
             assert module.waiting(load, pool) == pytest.approx(_erlang_c(load, pool))
+        assert module.pool_size(0.05, 0.1) == 1
         assert (module.waiting(6, 6), module.waiting(6, 5)) == (1, 1)
         assert (module.engine.pool.size(), module.engine.pool._max_overflow) == (13, 0)
 
