@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import pytest
 
 from tests.proofs.harness import Block, Witness
-from tests.services import Database
+from tests.proofs.network import Network
+from tests.services import Database, free_port
+from tests.services.process import HOST
 
 KILL = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
@@ -20,11 +23,29 @@ KILL = """
 """
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `create_pool` is told; it gets a tenth of the seconds, and one connection at once."""
+    given: dict[str, Any] = {}
+    make = asyncpg.create_pool
+    seconds = ("timeout", "command_timeout", "max_inactive_connection_lifetime")
+
+    def make_hurried(dsn: str, **options: Any) -> Any:
+        given.update(options)
+        options |= {name: options[name] / 10 for name in seconds if name in options}
+        return make(dsn, **options)
+
+    monkeypatch.setattr(asyncpg, "create_pool", make_hurried)
+    return given
+
+
 @asynccontextmanager
-async def _running(block: Block, database: Database) -> AsyncIterator[tuple[Any, Any]]:
+async def _running(
+    block: Block, database: Database, dsn: str | None = None
+) -> AsyncIterator[tuple[Any, Any]]:
     """The block's module and its open pool."""
     await database.execute("CREATE TABLE orders (id int)")
-    module = block.run(dsn=database.dsn)
+    module = block.run(dsn=dsn or database.dsn)
     pool = await module.open_pool()
     try:
         yield module, pool
@@ -48,7 +69,7 @@ async def _while_all_are_out(block: Block, database: Database, seconds: float) -
         assert await module.count_orders(pool) == 0
         out = [await pool.acquire() for _ in range(pool.get_max_size())]
         try:
-            assert len(out) == 10
+            assert len(out) in (8, 10)  # of Correct, and the default
             return await _outcome(module.count_orders(pool), seconds)
         finally:
             for each in out:
@@ -90,6 +111,54 @@ async def test_correct_keeps_the_setting(
 ) -> None:
     assert await _settings(correct, database) == ["2s"] * 3
     witness.observed(correct="pool exhausted: TimeoutError; statement_timeout: 2s, 2s, 2s")
+
+
+async def test_correct_ends_a_slow_query_and_keeps_the_connection(
+    correct: Block, database: Database, witness: Witness
+) -> None:
+    async with _running(correct, database) as (_, pool), pool.acquire() as connection:
+        outcome = await _outcome(connection.fetchval("SELECT pg_sleep(20)"), seconds=15)
+        assert isinstance(outcome, asyncpg.QueryCanceledError)
+        assert await connection.fetchval("SELECT 7") == 7
+    witness.saw(outcome)
+
+
+async def test_correct_gives_a_silent_server_up(
+    correct: Block, database: Database, witness: Witness, asked: dict[str, Any]
+) -> None:
+    async with Network(database) as network:
+        dsn = network.url().replace("+asyncpg", "")
+        async with _running(correct, database, f"{dsn}?sslmode=disable") as (module, pool):
+            assert await module.count_orders(pool) == 0
+            network.fall_silent()
+            outcome = await _outcome(module.count_orders(pool), seconds=10)
+            network.end_connections()
+    assert type(outcome) is TimeoutError
+    assert asked["command_timeout"] == 5
+
+
+async def test_correct_bounds_the_opening_of_a_connection(
+    correct: Block, asked: dict[str, Any]
+) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    port = free_port()
+    module = correct.run(dsn=f"postgresql://postgres@{HOST}:{port}/orders")
+    async with await asyncio.start_server(accept, HOST, port):
+        outcome = await _outcome(module.open_pool(), seconds=10)
+    assert type(outcome) is TimeoutError
+    assert asked["timeout"] == 5
+
+
+async def test_correct_opens_two_connections_and_tells_how_long_they_may_be_idle(
+    correct: Block, database: Database, asked: dict[str, Any]
+) -> None:
+    async with _running(correct, database) as (_, pool):
+        assert (pool.get_size(), pool.get_min_size(), pool.get_max_size()) == (2, 2, 8)
+        assert await pool.fetchval("SHOW tcp_keepalives_idle") == "60"
+    assert asked["max_inactive_connection_lifetime"] == 180
 
 
 async def test_a_querys_timeout_does_not_bound_the_wait(database: Database) -> None:

@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
+import asyncpg
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.responses import StreamingResponse
-from sqlalchemy import exc, select, text, update
+from pydantic import BaseModel
+from sqlalchemy import ForeignKey, exc, select, text, update
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -26,7 +28,10 @@ from tests.services import Database, serving
 
 POOL = 2
 ORDERS = 12
+DRIVERS = ("asyncpg", "psycopg")
 IDLE = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = $1"
+OPEN = "SELECT count(*) FROM payments WHERE receipt IS NULL"
+PAID = "SELECT count(*) FROM payments WHERE receipt = 'receipt of order-' || order_id"
 
 
 class Base(DeclarativeBase):
@@ -37,29 +42,51 @@ class Order(Base):
     __tablename__ = "orders"
     id: Mapped[int] = mapped_column(primary_key=True)
     amount: Mapped[int]
+
+
+class Payment(Base):
+    __tablename__ = "payments"
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    amount: Mapped[int]
     receipt: Mapped[str | None]
 
 
+class Charge(BaseModel):
+    amount: int
+
+
 class Provider:
-    """An HTTP service that answers each call once it may, and counts those that wait."""
+    """An HTTP service that answers each call once it may, and counts those that wait.
+
+    It charges once for each idempotency key, as payment providers do.
+    """
 
     def __init__(self) -> None:
         self.app = FastAPI()
         self.app.post("/charges")(self.charge)
         self.calls = 0
+        self.charged: dict[str, int] = {}
+        self.failing = False
         self.release = asyncio.Event()
 
-    async def charge(self) -> dict[str, str]:
+    async def charge(
+        self, charge: Charge, idempotency_key: Annotated[str, Header()]
+    ) -> dict[str, str]:
         self.calls += 1
+        self.charged.setdefault(idempotency_key, charge.amount)
         await self.release.wait()
-        return {"receipt": "paid"}
+        if self.failing:
+            raise HTTPException(502)
+        return {"receipt": f"receipt of {idempotency_key}"}
 
 
 @asynccontextmanager
-async def _engine(database: Database, size: int, wait: float) -> AsyncIterator[AsyncEngine]:
+async def _engine(
+    database: Database, size: int, wait: float, driver: str = "asyncpg"
+) -> AsyncIterator[AsyncEngine]:
     """An engine on a database with orders; `wait` is the pool's timeout in seconds."""
     async with engine_with(
-        Base, database.url(), pool_size=size, max_overflow=0, pool_timeout=wait
+        Base, database.url(driver), pool_size=size, max_overflow=0, pool_timeout=wait
     ) as engine:
         async with AsyncSession(engine) as session, session.begin():
             session.add_all(Order(id=n, amount=n) for n in range(1, ORDERS + 1))
@@ -68,14 +95,15 @@ async def _engine(database: Database, size: int, wait: float) -> AsyncIterator[A
 
 @asynccontextmanager
 async def _charging(block: Block, engine: AsyncEngine) -> AsyncIterator[tuple[Any, Provider]]:
-    """The block's `charge`, and the provider that it calls."""
+    """The block's module, and the provider that it calls."""
     provider = Provider()
     async with (
         serving(provider.app) as served,
         httpx.AsyncClient(base_url=served.url, timeout=20) as client,
     ):
         factory = async_sessionmaker(engine)
-        yield block.run(SessionFactory=factory, Order=Order, provider=client).charge, provider
+        given = {"SessionFactory": factory, "Order": Order, "Payment": Payment, "provider": client}
+        yield block.run(**given), provider
 
 
 async def _until(true: Callable[[], bool]) -> None:
@@ -100,22 +128,22 @@ async def _charge_all(block: Block, database: Database, wait: float) -> dict[str
     """
     async with (
         _engine(database, POOL, wait) as engine,
-        _charging(block, engine) as (charge, provider),
+        _charging(block, engine) as (module, provider),
     ):
-        tasks = [asyncio.ensure_future(charge(n)) for n in range(1, ORDERS + 1)]
+        tasks = [asyncio.ensure_future(module.charge(n)) for n in range(1, ORDERS + 1)]
         await _until(lambda: provider.calls >= POOL)
         beside = await _select(engine)
         await _until(lambda: provider.calls + sum(task.done() for task in tasks) == ORDERS)
         seen = {
             "calls": provider.calls,
             "idle in transaction": await database.fetchval(IDLE, database.name),
+            "intents": await database.fetchval(OPEN),
             "beside": beside,
         }
         provider.release.set()
         async with asyncio.timeout(10):
             await asyncio.gather(*tasks, return_exceptions=True)
-    paid = await database.fetchval("SELECT count(*) FROM orders WHERE receipt = 'paid'")
-    return {**seen, "paid": paid}
+    return {**seen, "paid": await database.fetchval(PAID)}
 
 
 async def test_incorrect_calls_no_more_than_the_pool_has_connections(
@@ -123,11 +151,12 @@ async def test_incorrect_calls_no_more_than_the_pool_has_connections(
 ) -> None:
     seen = await _charge_all(incorrect, database, wait=0.5)
     beside = seen.pop("beside")
-    assert seen == {"calls": POOL, "idle in transaction": POOL, "paid": POOL}
+    assert seen == {"calls": POOL, "idle in transaction": POOL, "intents": 0, "paid": POOL}
     assert isinstance(beside, exc.TimeoutError)
     witness.saw(beside)
     witness.observed(
-        incorrect="pool of 2: 2 of 12 calls at once, 10 charges and a SELECT beside them failed"
+        incorrect="pool of 2: 2 of 12 calls at once, 10 charges and a SELECT beside them failed; "
+        "idle_in_transaction_session_timeout: charged, no receipt stored"
     )
 
 
@@ -135,8 +164,54 @@ async def test_correct_calls_all_at_once_and_shuts_nobody_out(
     correct: Block, database: Database, witness: Witness
 ) -> None:
     seen = await _charge_all(correct, database, wait=4)
-    assert seen == {"calls": ORDERS, "idle in transaction": 0, "paid": ORDERS, "beside": 7}
-    witness.observed(correct="pool of 2: 12 of 12 calls at once, and a SELECT beside them answered")
+    assert seen == {
+        "calls": ORDERS,
+        "idle in transaction": 0,
+        "intents": ORDERS,
+        "paid": ORDERS,
+        "beside": 7,
+    }
+    witness.observed(
+        correct="pool of 2: 12 of 12 calls at once, and a SELECT beside them answered; "
+        "idle_in_transaction_session_timeout: receipt stored"
+    )
+
+
+async def _with_a_limit_on_idle_transactions(block: Block, database: Database, driver: str) -> Any:
+    """What `charge` gives where the server ends what is idle in a transaction for 50 ms."""
+    limit = "SET idle_in_transaction_session_timeout = 50"
+    await database.execute(f"ALTER DATABASE {database.name} {limit}")
+    async with (
+        _engine(database, POOL, 4, driver) as engine,
+        _charging(block, engine) as (module, provider),
+        asyncio.timeout(10),
+    ):
+        charging = asyncio.ensure_future(module.charge(3))
+        await _until(lambda: provider.calls == 1)
+        await asyncio.sleep(0.1)
+        while await database.fetchval(IDLE, database.name):
+            await asyncio.sleep(0.01)
+        provider.release.set()
+        await asyncio.wait({charging})
+        return charging.exception(), provider.charged, await database.fetchval(PAID)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_incorrect_charges_and_loses_the_receipt_where_the_server_limits_idle_transactions(
+    incorrect: Block, database: Database, witness: Witness, driver: str
+) -> None:
+    error, charged, paid = await _with_a_limit_on_idle_transactions(incorrect, database, driver)
+    assert isinstance(error, exc.DBAPIError)
+    assert (charged, paid) == ({"order-3": 3}, 0)
+    witness.saw(error)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_correct_may_wait_longer_than_the_servers_limit_on_idle_transactions(
+    correct: Block, database: Database, driver: str
+) -> None:
+    outcome = await _with_a_limit_on_idle_transactions(correct, database, driver)
+    assert outcome == (None, {"order-3": 3}, 1)
 
 
 async def test_correct_asks_the_provider_once_for_an_order(
@@ -144,15 +219,115 @@ async def test_correct_asks_the_provider_once_for_an_order(
 ) -> None:
     async with (
         _engine(database, POOL, wait=4) as engine,
-        _charging(correct, engine) as (charge, provider),
+        _charging(correct, engine) as (module, provider),
         asyncio.timeout(10),
     ):
         provider.release.set()
-        await charge(3)
-        for order_id in (3, ORDERS + 1):
-            with pytest.raises(exc.NoResultFound):
-                await charge(order_id)
-    assert provider.calls == 1
+        await module.charge(3)
+        with pytest.raises(exc.IntegrityError, match="payments_pkey"):
+            await module.charge(3)
+        with pytest.raises(exc.NoResultFound):
+            await module.charge(ORDERS + 1)
+    assert (provider.calls, provider.charged) == (1, {"order-3": 3})
+
+
+async def _during_the_call(block: Block, database: Database, statement: str) -> tuple[int, Any]:
+    """The intents and then the error of a charge of order 3, with a change during the call."""
+    async with (
+        _engine(database, POOL, wait=4) as engine,
+        _charging(block, engine) as (module, provider),
+        asyncio.timeout(10),
+    ):
+        charging = asyncio.ensure_future(module.charge(3))
+        await _until(lambda: provider.calls == 1)
+        try:
+            intents = await database.fetchval(OPEN)
+            await database.execute(statement)
+        finally:
+            provider.release.set()
+            await asyncio.wait({charging})
+        return intents, charging.exception()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "receipt = 'of somebody else'",
+        "amount = 900",
+        "order_id = 12",
+    ],
+)
+async def test_correct_raises_where_the_payment_changed_during_the_call(
+    correct: Block, database: Database, change: str
+) -> None:
+    _, error = await _during_the_call(correct, database, f"UPDATE payments SET {change}")
+    assert isinstance(error, exc.NoResultFound)
+    assert await database.fetchval(PAID) == 0
+
+
+async def test_correct_records_what_was_charged_although_the_order_changed(
+    correct: Block, database: Database
+) -> None:
+    change = "UPDATE orders SET amount = 900 WHERE id = 3"
+    assert await _during_the_call(correct, database, change) == (1, None)
+    assert await database.fetchval(PAID) == 1
+    assert await database.fetchval("SELECT amount FROM payments WHERE order_id = 3") == 3
+
+
+async def test_correct_keeps_the_order_of_a_payment_from_being_deleted(
+    correct: Block, database: Database
+) -> None:
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await _during_the_call(correct, database, "DELETE FROM orders WHERE id = 3")
+    assert await database.fetchval(PAID) == 1
+
+
+async def test_correct_waits_for_a_change_of_the_amount_that_is_not_committed_yet(
+    correct: Block, database: Database
+) -> None:
+    async with (
+        _engine(database, POOL, wait=4) as engine,
+        _charging(correct, engine) as (module, provider),
+        asyncio.timeout(10),
+    ):
+        provider.release.set()
+        async with AsyncSession(engine) as session, session.begin():
+            await session.execute(update(Order).values(amount=900))
+            charging = asyncio.ensure_future(module.charge(3))
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while not await database.fetchval(waiting):
+                assert not charging.done()
+                await asyncio.sleep(0.01)
+        await charging
+    assert provider.charged == {"order-3": 900}
+
+
+async def test_correct_settles_later_what_the_provider_charged_but_did_not_answer(
+    correct: Block, database: Database
+) -> None:
+    async with (
+        _engine(database, POOL, wait=4) as engine,
+        _charging(correct, engine) as (module, provider),
+        asyncio.timeout(10),
+    ):
+        provider.release.set()
+        provider.failing = True
+        with pytest.raises(httpx.HTTPStatusError):
+            await module.charge(3)
+        assert (await database.fetchval(OPEN), await database.fetchval(PAID)) == (1, 0)
+        provider.failing = False
+        await module.settle(3, 3)
+    assert (await database.fetchval(OPEN), await database.fetchval(PAID)) == (0, 1)
+    assert (provider.calls, provider.charged) == (2, {"order-3": 3})
+
+
+async def test_an_update_whose_result_nobody_reads_passes_where_it_changed_nothing(
+    database: Database,
+) -> None:
+    async with _engine(database, POOL, wait=1) as engine, AsyncSession(engine) as session:
+        await session.execute(update(Payment).where(Payment.order_id == 99).values(receipt="lost"))
+        await session.commit()
+    assert await database.fetchval("SELECT count(*) FROM payments") == 0
 
 
 async def test_a_second_connection_inside_the_first_one_fails_all_who_ask_for_it(
@@ -202,14 +377,14 @@ async def test_the_dependencys_session_refuses_a_statement_after_a_commit_and_th
         @app.post("/pay/{order_id}")
         async def pay(order_id: int, session: Any = module.Session.__metadata__[0]) -> None:
             query = update(Order).where(Order.id == order_id)
-            await session.execute(query.values(receipt="asked"))
+            await session.execute(query.values(amount=100))
             await session.commit()
-            await session.execute(query.values(receipt="paid"))
+            await session.execute(query.values(amount=200))
 
         async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
             assert (await client.post("/pay/3")).status_code == 500
     assert "Can't operate on closed transaction" in caplog.text
-    assert await database.fetchval("SELECT receipt FROM orders WHERE id = 3") == "asked"
+    assert await database.fetchval("SELECT amount FROM orders WHERE id = 3") == 100
 
 
 async def test_a_stream_that_reads_from_a_session_holds_its_connection(

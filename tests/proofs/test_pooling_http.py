@@ -6,10 +6,13 @@ import asyncio
 import gc
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import aiohttp
@@ -23,6 +26,8 @@ from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import serving
 
 SEQUENTIAL, AT_ONCE, PER_HOST = 20, 30, 10
+# httpx2 continues httpx, and is not in the oldest environment.
+CLIENTS = [import_module(name) for name in ("httpx", "httpx2") if find_spec(name)]
 
 
 @dataclass
@@ -138,6 +143,79 @@ async def test_correct_keeps_to_its_limit_per_host(correct: Block) -> None:
     assert await _all_at_once(correct, PER_HOST) == PER_HOST
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What aiohttp is told, by the name of the class; of seconds to wait it gets a twentieth."""
+    given: dict[str, dict[str, Any]] = {}
+    connector, timeout = aiohttp.TCPConnector, aiohttp.ClientTimeout
+
+    def make_connector(**options: Any) -> Any:
+        given["connector"] = options
+        return connector(**options)
+
+    def make_timeout(**options: Any) -> Any:
+        given["timeout"] = options
+        return timeout(**{name: seconds / 20 for name, seconds in options.items()})
+
+    monkeypatch.setattr(aiohttp, "TCPConnector", make_connector)
+    monkeypatch.setattr(aiohttp, "ClientTimeout", make_timeout)
+    return given
+
+
+@asynccontextmanager
+async def _session(block: Block, stock: Stock) -> AsyncIterator[tuple[Any, Any]]:
+    """The block's client, and how to ask for a stock with it."""
+    async with serving(stock.app) as behind:
+        module = block.run(stock_url=f"http://localhost:{behind.port}")
+        async with module.lifespan(module.app):
+            session = module.app.state.http
+
+            async def ask(sku: int) -> Any:
+                try:
+                    return await module.stock(sku, session)
+                except Exception as error:
+                    return error
+
+            try:
+                yield session, ask
+            finally:
+                stock.gate.set()
+
+
+async def test_correct_gives_up_a_service_that_does_not_answer(
+    correct: Block, asked: dict[str, Any]
+) -> None:
+    stock = Stock()
+    async with _session(correct, stock) as (_, ask), asyncio.timeout(8):
+        assert type(await ask(7)) is TimeoutError
+    assert asked["timeout"]["total"] == 10
+
+
+async def test_correct_gives_up_the_wait_for_a_connection_first(
+    correct: Block, asked: dict[str, Any]
+) -> None:
+    stock = Stock()
+    async with _session(correct, stock) as (_, ask), asyncio.timeout(8):
+        outcomes = await asyncio.gather(*(ask(sku) for sku in range(PER_HOST + 1)))
+    kinds = Counter(type(each) for each in outcomes)
+    assert kinds == {TimeoutError: PER_HOST, aiohttp.ConnectionTimeoutError: 1}
+    assert asked["timeout"] == {"total": 10, "connect": 5}
+
+
+async def test_correct_raises_where_the_service_answers_an_error(
+    correct: Block, asked: dict[str, Any]
+) -> None:
+    stock = Stock()
+    stock.gate.set()
+    async with _session(correct, stock) as (session, ask):
+        outcome = await ask("seven")
+        connector: Any = session.connector
+        seconds = connector._cached_hosts._ttl
+    assert isinstance(outcome, aiohttp.ClientResponseError)
+    assert (outcome.status, connector.limit, seconds) == (422, 100, 60)
+    assert session.closed
+
+
 def _changed(old: str, new: str) -> Block:
     """The Correct block with another text at one place."""
     block = RuleFile.load("pooling-http").block(correct=True)
@@ -156,17 +234,18 @@ async def test_one_users_cookie_goes_out_with_the_request_of_the_next_but_from_a
     assert stock.users == [None, second]
 
 
+@pytest.mark.parametrize("library", CLIENTS)
 @pytest.mark.parametrize(
     ("jar", "second"), [(None, "1"), (CookieJar(DefaultCookiePolicy(allowed_domains=[])), None)]
 )
 async def test_httpx_keeps_cookies_too_unless_its_policy_allows_no_domain(
-    jar: CookieJar | None, second: str | None
+    jar: CookieJar | None, second: str | None, library: Any
 ) -> None:
     stock = Stock()
     stock.gate.set()
     async with (
         serving(stock.app) as behind,
-        httpx.AsyncClient(base_url=behind.url, cookies=jar, verify=False) as client,
+        library.AsyncClient(base_url=behind.url, cookies=jar, verify=False) as client,
     ):
         for user in (1, 2):
             await client.get(f"/stock/{user}")
@@ -237,20 +316,24 @@ async def test_the_defaults_are_those_that_the_rule_names() -> None:
         connector: Any = session.connector
         assert (connector.limit, connector.limit_per_host, session.timeout.total) == (100, 0, 300)
         assert connector._cached_hosts._ttl == 10
-    async with httpx.AsyncClient() as client:
-        pool: Any = client._transport._pool  # type: ignore[attr-defined]
-        assert (pool._max_connections, pool._max_keepalive_connections) == (100, 20)
-        assert client.timeout == httpx.Timeout(5)
+    for library in CLIENTS:
+        async with library.AsyncClient() as client:
+            pool = client._transport._pool
+            assert (pool._max_connections, pool._max_keepalive_connections) == (100, 20)
+            assert client.timeout == library.Timeout(5)
 
 
-async def test_httpx_blocks_the_loop_while_it_is_made_and_opens_a_connection_per_client() -> None:
-    stock, limits = Stock(), httpx.Limits(max_connections=100, max_keepalive_connections=20)
+@pytest.mark.parametrize("library", CLIENTS)
+async def test_httpx_blocks_the_loop_while_it_is_made_and_opens_a_connection_per_client(
+    library: Any,
+) -> None:
+    stock, limits = Stock(), library.Limits(max_connections=100, max_keepalive_connections=20)
     stock.gate.set()
     made, asked = [], []
     async with serving(stock.app) as behind:
         for _ in range(3):
             started = time.thread_time()
-            client = httpx.AsyncClient(limits=limits, timeout=httpx.Timeout(5, pool=1))
+            client = library.AsyncClient(limits=limits, timeout=library.Timeout(5, pool=1))
             made.append(time.thread_time() - started)
             async with client:
                 for sku in range(5):
@@ -274,4 +357,5 @@ async def test_only_aiohttp_says_that_a_client_was_not_closed(
         said = use(aiohttp.ClientSession)
     assert said == ["Unclosed client session"]
     witness.saw(*said)
-    assert use(httpx.AsyncClient) == []
+    for library in CLIENTS:
+        assert use(library.AsyncClient) == []

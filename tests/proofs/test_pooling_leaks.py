@@ -122,8 +122,12 @@ async def test_correct_names_who_leaks(correct: Block, orders: Database) -> None
             plain.append("".join(traceback.format_stack()))
 
         event.listen(module.engine.sync_engine, "checkout", record)
+        pool: Any = module.engine.pool
+        assert (pool.size(), pool._max_overflow, pool.timeout()) == (5, 0, 1)
         await module.find_order(7)
         assert module.holders == {}
+        async with module.engine.connect():  # taken before the events were registered
+            module.holders.clear()
         await _leak(module.engine)
         [holder] = module.holders.values()
         assert any("in _leak\n" in frame for frame in holder)

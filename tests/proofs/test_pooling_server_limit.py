@@ -147,6 +147,14 @@ def test_correct_refuses_more_processes_than_connections(correct: Block) -> None
         correct.run(url="", max_connections=20, replicas=4, processes=4)
 
 
+def test_correct_divides_what_is_not_reserved(correct: Block) -> None:
+    url = "postgresql+asyncpg://"
+    module = correct.run(url=url, max_connections=21, replicas=4, processes=4)
+    assert module.engine.pool.size() == 1
+    shares = [module.connections_per_process(limit, 4, 4) for limit in (84, 85, 100)]
+    assert shares == [4, 5, 5]
+
+
 async def test_psycopg_reports_it_as_an_operational_error(few: Database, witness: Witness) -> None:
     engine = create_async_engine(_url(few, "postgres", "psycopg"), pool_size=MAX_CONNECTIONS + 1)
     opened = []

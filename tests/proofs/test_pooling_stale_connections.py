@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import ROOT, Block, RuleFile, Witness
+from tests.proofs.network import Network, hurried
 from tests.services import Database, free_port
 from tests.services.process import HOST
 
@@ -24,62 +28,17 @@ DRIVERS = ("asyncpg", "psycopg")
 POOL = 3
 
 
-class Network:
-    """What lies between a pool and its server: counts the client's packets, or drops them."""
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    return hurried(monkeypatch)
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._flows: list[dict[str, Any]] = []
-        self._tasks: set[asyncio.Task[Any] | None] = set()
-        self._port = free_port()
-        self.requests = 0
-        self.dropped = b""
 
-    def url(self, driver: str = "asyncpg") -> str:
-        direct, port = self._database.url(driver), self._database.server.port
-        return direct.replace(f":{port}/", f":{self._port}/")
-
-    async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._connected, HOST, self._port)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.go_down()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.add(asyncio.current_task())
-        there, back = await asyncio.open_connection(HOST, self._database.server.port)
-        flow: dict[str, Any] = {"silent": False, "writers": (writer, back)}
-        self._flows.append(flow)
-
-        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, count: int) -> None:
-            with suppress(OSError):
-                while data := await source.read(65536):
-                    if flow["silent"]:
-                        self.dropped += data
-                    else:
-                        self.requests += count
-                        to.write(data)
-            if not flow["silent"]:
-                to.close()
-
-        await asyncio.gather(pump(reader, back, 1), pump(there, writer, 0))
-
-    def fall_silent(self) -> None:
-        """Drop whatever is sent over the connections of today; new ones work."""
-        for flow in self._flows:
-            flow["silent"] = True
-
-    def end_connections(self) -> None:
-        for flow in self._flows:
-            for writer in flow["writers"]:
-                writer.close()
-
-    async def go_down(self) -> None:
-        """End all connections and refuse new ones."""
-        self._listener.close()
-        self.end_connections()
-        await asyncio.gather(*filter(None, self._tasks), return_exceptions=True)
+def _with_psycopg(block: Block) -> Block:
+    """The block with the arguments for psycopg that the rule names, where it has some."""
+    text = (ROOT / block.path).read_text("utf-8")
+    (theirs,) = re.findall(r"`(connect_args=\{\"connect_timeout.*\})`", text)
+    ours = re.compile(r"connect_args=\{.*?\n    \}", re.DOTALL)
+    return replace(block, code=ours.sub(theirs, block.code))
 
 
 async def _one(engine: AsyncEngine) -> Any:
@@ -107,6 +66,11 @@ async def _all_used(engine: AsyncEngine) -> list[Any]:
     return connections
 
 
+def _asks(sent: bytes) -> bool:
+    """Whether it asks the server something, by a ping or a statement, and does not only leave."""
+    return sent not in (b"", b"X\0\0\0\4")
+
+
 @asynccontextmanager
 async def _running(block: Block, url: str, database: Database) -> AsyncIterator[Any]:
     await database.execute("CREATE TABLE IF NOT EXISTS orders (id int)")
@@ -119,6 +83,7 @@ async def _running(block: Block, url: str, database: Database) -> AsyncIterator[
 
 async def _after_their_death(block: Block, database: Database, driver: str) -> list[Any]:
     """What as many requests as the pool has connections get once the server has ended these."""
+    block = block if driver == "asyncpg" else _with_psycopg(block)
     async with _running(block, database.url(driver), database) as module:
         connections = await _all_used(module.engine)
         assert len(await database.fetch(KILL, database.name)) == POOL
@@ -130,12 +95,12 @@ async def _after_their_death(block: Block, database: Database, driver: str) -> l
             return await asyncio.gather(*requests, return_exceptions=True)
 
 
-async def _after_a_silent_hour(
-    block: Block, database: Database, seconds: float
+async def _silent(
+    block: Block, database: Database, *, age: float, seconds: float
 ) -> tuple[Any, bytes]:
-    """What a request gets whose pooled connection is an hour old and leads nowhere.
+    """What a request gets whose pooled connection leads nowhere; `age` is that connection's.
 
-    Gives also what was sent over that connection.
+    Gives also what was sent over it.
     """
     network = Network(database)
     async with _running(block, network.url(), database) as module, network:
@@ -143,7 +108,7 @@ async def _after_a_silent_hour(
         event.listen(module.engine.sync_engine, "connect", lambda _, record: records.append(record))
         assert await module.count_orders() == 0
         network.fall_silent()
-        records[0].starttime -= 3600
+        records[0].starttime -= age
         return await _within(seconds, module.count_orders(), network), network.dropped
 
 
@@ -168,22 +133,40 @@ async def test_correct_replaces_connections_that_the_server_ended(
 async def test_incorrect_hangs_on_a_connection_that_fell_silent(
     incorrect: Block, database: Database, witness: Witness
 ) -> None:
-    answer, sent = await _after_a_silent_hour(incorrect, database, seconds=1)
+    answer, sent = await _silent(incorrect, database, age=3600, seconds=1)
     assert answer is None
-    assert b"BEGIN" in sent
+    assert _asks(sent)
     witness.observed(
         incorrect="3 dead connections: 1 of 3 requests failed (asyncpg), 3 of 3 (psycopg); "
         "a silent one: no answer in 1 s"
     )
 
 
-async def test_correct_replaces_an_old_connection_without_asking_it(
+async def test_correct_replaces_a_connection_by_its_age_without_asking_it(
     correct: Block, database: Database, witness: Witness
 ) -> None:
-    answer, sent = await _after_a_silent_hour(correct, database, seconds=6)
+    answer, sent = await _silent(correct, database, age=181, seconds=10)
     assert answer == 0
-    assert b"BEGIN" not in sent
-    witness.observed(correct="3 dead connections: 3 of 3 requests answered; a silent one: answered")
+    assert not _asks(sent)
+    _, sent = await _silent(correct, database, age=178, seconds=1)
+    assert _asks(sent)
+    witness.observed(
+        correct="3 dead connections: 3 of 3 requests answered; a silent one of 181 s: answered; "
+        "a younger one: TimeoutError after command_timeout, the next request answered"
+    )
+
+
+async def test_correct_ends_the_wait_on_a_young_connection_that_fell_silent(
+    correct: Block, database: Database, asked: dict[str, Any]
+) -> None:
+    network = Network(database)
+    async with _running(correct, network.url(), database) as module, network:
+        await _all_used(module.engine)
+        network.fall_silent()
+        answers = [await _within(10, module.count_orders(), network) for _ in range(POOL + 1)]
+    assert [type(each) for each in answers[:POOL]] == [TimeoutError] * POOL
+    assert answers[POOL] == 0
+    assert asked["command_timeout"] == 5
 
 
 async def test_the_ping_itself_hangs_unless_statements_have_a_timeout(database: Database) -> None:
@@ -201,6 +184,79 @@ async def test_the_ping_itself_hangs_unless_statements_have_a_timeout(database: 
                 assert await _within(10, _one(engine), network) == 7
         finally:
             await engine.dispose()
+
+
+async def test_correct_bounds_the_opening_of_a_connection(
+    correct: Block, database: Database, asked: dict[str, Any]
+) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    port = free_port()
+    module = correct.run(url=f"postgresql+asyncpg://postgres@{HOST}:{port}/orders")
+    async with await asyncio.start_server(accept, HOST, port), asyncio.timeout(10) as limit:
+        with pytest.raises(TimeoutError):
+            await module.count_orders()
+    assert not limit.expired()
+    assert asked["timeout"] == 5
+
+
+async def test_correct_ends_a_statement_that_takes_too_long(
+    correct: Block, database: Database, asked: dict[str, Any]
+) -> None:
+    async with _running(correct, database.url(), database) as module:
+        assert await module.count_orders() == 0
+        async with asyncio.timeout(10) as limit, module.engine.connect() as connection:
+            with pytest.raises(TimeoutError):
+                await connection.execute(text("SELECT pg_sleep(20)"))
+        assert not limit.expired()
+
+
+async def test_correct_makes_the_server_keep_an_idle_connection_alive(
+    correct: Block, database: Database
+) -> None:
+    async with (
+        _running(correct, database.url(), database) as module,
+        module.engine.connect() as connection,
+    ):
+        assert await connection.scalar(text("SHOW tcp_keepalives_idle")) == "60"
+
+
+async def test_psycopgs_names_reach_its_socket(database: Database) -> None:
+    block = _with_psycopg(RuleFile.load("pooling-stale-connections").block(correct=True))
+    async with _running(block, database.url("psycopg"), database) as module:
+        (theirs, *_) = await _all_used(module.engine)
+        with socket.socket(fileno=theirs.fileno()) as ours:
+            idle = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            unacknowledged = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            ours.detach()
+        given = theirs.info.get_parameters()["connect_timeout"]
+        assert (idle, unacknowledged, given) == (60, 5000, "5")
+
+
+@pytest.mark.parametrize(("key", "rows"), [("", 2), ("PRIMARY KEY", 1)])
+async def test_a_retry_stores_twice_what_was_committed_unless_a_key_refuses_it(
+    database: Database, witness: Witness, key: str, rows: int
+) -> None:
+    async with Network(database) as network:
+        engine = create_async_engine(network.url(), pool_pre_ping=True)
+        insert = text("INSERT INTO paid VALUES (7)")
+        await database.execute(f"CREATE TABLE paid (order_id int {key})")
+        try:
+            await _one(engine)
+            network.lose_answer_to = b"COMMIT;"
+            with pytest.raises(exc.DBAPIError) as raised:
+                async with engine.begin() as connection:
+                    await connection.execute(insert)
+            assert raised.value.connection_invalidated
+            witness.saw(raised.value)
+            with suppress(exc.IntegrityError):
+                async with engine.begin() as connection:
+                    await connection.execute(insert)
+        finally:
+            await engine.dispose()
+    assert await database.fetchval("SELECT count(*) FROM paid") == rows
 
 
 async def test_a_death_within_a_transaction_is_not_cured(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -143,3 +148,55 @@ async def test_overflow_starts_below_zero_and_the_gauges_follow_a_dispose(
         async with module.engine.connect():
             assert module.engine.pool is not before
             assert _metrics(module)["checked_out"] == 1
+
+
+WORKERS = """
+import asyncio, json, os, sys
+from prometheus_client import CollectorRegistry, Gauge, multiprocess
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import create_async_engine
+
+async def work(ready, go_on):
+    engine = create_async_engine(sys.argv[1])
+    asked = Gauge("asked", "In use")
+    asked.set_function(lambda: engine.pool.checkedout())
+    counted = Gauge("counted", "In use", multiprocess_mode="livesum")
+    event.listen(engine.sync_engine, "checkout", lambda *_: counted.inc())
+    event.listen(engine.sync_engine, "checkin", lambda *_: counted.dec())
+    async with engine.connect():
+        pass
+    async with engine.connect(), engine.connect():
+        os.write(ready, b".")
+        os.read(go_on, 1)
+    await engine.dispose()
+
+(is_ready, ready), (go_on, may_go_on) = os.pipe(), os.pipe()
+for _ in range(2):
+    if os.fork() == 0:
+        asyncio.run(work(ready, go_on))
+        os._exit(0)
+for _ in range(2):
+    os.read(is_ready, 1)
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+samples = [each for metric in registry.collect() for each in metric.samples]
+os.write(may_go_on, b"..")
+for _ in range(2):
+    os.wait()
+print(json.dumps({name: [each.value for each in samples if each.name == name]
+                  for name in ("asked", "counted")}))
+"""
+
+
+def test_in_multiprocess_mode_a_gauge_that_asks_is_0_and_one_that_counts_is_right(
+    database: Database, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WORKERS, database.url()],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(done.stdout) == {"asked": [0.0, 0.0], "counted": [4.0]}
