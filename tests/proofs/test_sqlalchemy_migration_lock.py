@@ -144,7 +144,7 @@ async def test_correct_polls_each_second_outside_of_a_transaction(
     write_project(tmp_path, correct, CREATE_ORDERS)
     module = correct.run(migrate=alembic_in_process(tmp_path))
     holder = await asyncpg.connect(database.dsn)
-    states = set()
+    states: set[str] = set()
 
     async def look() -> None:
         query = "SELECT state FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
