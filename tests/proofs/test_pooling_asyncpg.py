@@ -116,10 +116,12 @@ async def test_correct_keeps_the_setting(
 async def test_correct_ends_a_slow_query_and_keeps_the_connection(
     correct: Block, database: Database, witness: Witness
 ) -> None:
-    async with _running(correct, database) as (_, pool), pool.acquire() as connection:
-        outcome = await _outcome(connection.fetchval("SELECT pg_sleep(20)"), seconds=15)
-        assert isinstance(outcome, asyncpg.QueryCanceledError)
-        assert await connection.fetchval("SELECT 7") == 7
+    async with _running(correct, database) as (_, pool):
+        await pool.fetchval("SELECT 7")  # the setting holds from the second use on as well
+        async with pool.acquire() as connection:
+            outcome = await _outcome(connection.fetchval("SELECT pg_sleep(20)"), seconds=8)
+            assert isinstance(outcome, asyncpg.QueryCanceledError)
+            assert await connection.fetchval("SELECT 7") == 7
     witness.saw(outcome)
 
 

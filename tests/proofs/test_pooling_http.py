@@ -214,6 +214,7 @@ async def test_correct_raises_where_the_service_answers_an_error(
     assert isinstance(outcome, aiohttp.ClientResponseError)
     assert (outcome.status, connector.limit, seconds) == (422, 100, 60)
     assert session.closed
+    assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
 
 
 def _changed(old: str, new: str) -> Block:
