@@ -129,9 +129,10 @@ def test_every_symptom_was_seen_somewhere(rule: Rule) -> None:
     assert set(RuleFile.load(rule.id).symptoms) == seen
 
 
-def test_the_median_rule_costs_less_than_700_tokens() -> None:
+def test_the_median_rule_costs_less_than_850_tokens() -> None:
+    """It was 700 while rules were compressed: a sentence more is cheaper than a wrong reading."""
     costs = sorted(rule.cost for rule in PACK.rules)
-    assert costs[len(costs) // 2] < 700
+    assert costs[len(costs) // 2] < 850
     assert costs[-1] <= 1_100
 
 
@@ -161,7 +162,9 @@ FIRST_PARTY = {
     "docs.python.org",
     "docs.sqlalchemy.org",
     "fastapi.tiangolo.com",
+    "github.com",  # httpx2 has its documentation there
     "kubernetes.io",
+    "learn.microsoft.com",  # what Azure does to idle connections
     "magicstack.github.io",
     "peps.python.org",
     "pydantic.dev",

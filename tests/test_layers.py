@@ -222,6 +222,19 @@ FIELD = re.compile(
 )
 
 
+def test_a_server_does_not_import_rich() -> None:
+    code = (
+        "import sys; from pathlib import Path; from packlore.library import Library\n"
+        "from packlore.serve.server import PackServer\n"
+        "PackServer(Library.open([Path('.')]))\n"
+        "print([name for name in sys.modules if name.startswith('rich')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_the_server_knows_no_field() -> None:
     """What a pack is about stands in the pack: any other is served as well."""
     said = {name: FIELD.findall(source) for name, source in modules().items()}

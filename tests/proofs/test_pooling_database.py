@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 import httpx
+import psycopg
 import pytest
 import sqlalchemy
 from fastapi import FastAPI
@@ -222,6 +223,18 @@ async def test_correct_tells_an_unavailable_server_from_a_wrong_statement(
     logged = "".join(record.exc_text or "" for record in caplog.records)
     assert bool(logged) is (status == 500)
     witness.saw(logged)
+
+
+async def test_correct_takes_an_error_without_a_sqlstate_for_our_own(
+    correct: Block, database: Database
+) -> None:
+    """As psycopg raises it by itself, before it asks the server."""
+    module = correct.run(url=database.url())
+    with pytest.raises(psycopg.ProgrammingError) as raised, psycopg.connect(database.dsn) as driver:
+        driver.execute("SELECT %s", ())
+    assert raised.value.sqlstate is None
+    assert not module.unavailable(exc.ProgrammingError("SELECT %s", (), raised.value))
+    await module.engine.dispose()
 
 
 async def test_correct_answers_503_where_a_connection_ended_within_a_transaction(

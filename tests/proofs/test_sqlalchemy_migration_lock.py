@@ -158,7 +158,8 @@ async def test_correct_polls_each_second_outside_of_a_transaction(
                 await module.main()
     finally:
         await holder.close()
-    assert (set(times.pauses), times.limits, states) == ({1}, [600], {"idle"})
+    assert (set(times.pauses), times.limits) == ({1}, [600])
+    assert {"idle"} <= states <= {"idle", "active"}, "never idle in transaction"
     assert await tables(database) == []
 
 

@@ -8,6 +8,8 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from packlore.pack import visible
 
@@ -59,6 +61,37 @@ def _finish() -> None:
     until = time.monotonic() + FINAL
     while _lines.unfinished_tasks and time.monotonic() < until:
         time.sleep(0.01)
+
+
+class Lines(logging.Handler):
+    """What libraries log, by the same way. The SDK would take rich where it is installed, which
+    opens files when it logs: not to be had where no file can be opened any more."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line a record, its traceback in it."""
+        say(self.format(record))
+
+
+def set_up() -> None:
+    """Before the SDK does."""
+    logging.basicConfig(
+        handlers=[Lines()], format="packlore: %(levelname)s %(message)s", force=True
+    )
+    logging.getLogger("asyncio").addFilter(Rarely())
+
+
+@contextmanager
+def without_rich() -> Iterator[None]:
+    """The SDK imports rich for its log where it is installed; that would be a tenth of a start."""
+    names = ("rich.console", "rich.logging")
+    before = {name: sys.modules[name] for name in names if name in sys.modules}
+    sys.modules |= dict.fromkeys(names)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+        sys.modules |= before
 
 
 class Rarely(logging.Filter):

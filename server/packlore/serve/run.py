@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 from collections.abc import Mapping
@@ -16,11 +15,11 @@ import anyio
 
 from packlore.errors import BadArgumentError
 from packlore.library import Library
-from packlore.serve import stdio
+from packlore.serve import log, stdio
 from packlore.serve.connections import Protocol, most_open
 from packlore.serve.drain import Workers, end_with_parent
 from packlore.serve.http import LOOPBACK, guard
-from packlore.serve.log import Rarely, say
+from packlore.serve.log import say
 from packlore.serve.server import PackServer
 from packlore.serve.watch import watching
 
@@ -57,6 +56,7 @@ def serve_stdio(options: Options) -> None:
     """Serve one client over stdin and stdout until it leaves."""
     # Python's own handler waits for the thread that reads stdin, which ends with the next line.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    log.set_up()
     folders = [Path(each) for each in options.packs]
     library = Library.open(folders)
     server = PackServer(library, structured=options.structured, watched=options.watch)
@@ -125,7 +125,7 @@ def serve_http(options: Options) -> None:
 def application(environ: Mapping[str, str] = os.environ) -> Any:
     """The ASGI application of one worker, by the options that `serve_http` left it."""
     end_with_parent()
-    logging.getLogger("asyncio").addFilter(Rarely())
+    log.set_up()
     stored: dict[str, Any] = json.loads(environ[OPTIONS])
     lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
     options = Options(**{**stored, **lists})

@@ -36,6 +36,7 @@ from starlette.applications import Starlette
 
 from packlore.errors import PackError
 from packlore.library import Library
+from packlore.serve.log import without_rich
 from packlore.serve.pages import paged
 from packlore.serve.skills import SkillsExtension, resources
 from packlore.serve.tools import (
@@ -73,18 +74,19 @@ class PackServer(MCPServer[Any]):
         hint = _WATCHED_HINT if watched else _HINT
         self._skills = SkillsExtension(hint.ttl_ms)
         self._bus = InMemorySubscriptionBus()
-        super().__init__(
-            name="packlore",
-            version=next(iter(library.packs.values())).version,
-            instructions=instructions(library),
-            tools=[_tool(name, self._tools, structured=structured) for name in TOOLS],
-            extensions=[self._skills],
-            log_level="WARNING",
-            cache_hints=dict.fromkeys(get_args(CacheableMethod), hint),
-            # Without it the SDK declares no listChanged. With it, it declares one for tools and
-            # prompts as well: it has a single switch, and what changes here are resources.
-            subscriptions=self._bus if watched else False,
-        )
+        with without_rich():
+            super().__init__(
+                name="packlore",
+                version=next(iter(library.packs.values())).version,
+                instructions=instructions(library),
+                tools=[_tool(name, self._tools, structured=structured) for name in TOOLS],
+                extensions=[self._skills],
+                log_level="WARNING",
+                cache_hints=dict.fromkeys(get_args(CacheableMethod), hint),
+                # Without it the SDK declares no listChanged. With it, it declares one for tools and
+                # prompts as well: it has a single switch, and what changes here are resources.
+                subscriptions=self._bus if watched else False,
+            )
         for name in PROMPTS:
             self.add_prompt(_prompt(getattr(self._prompts, name)))
         self.completion()(self._complete)  # type: ignore[no-untyped-call]

@@ -50,7 +50,8 @@ class Pending:
             self._done(message.id)
 
     def _done(self, number: Any) -> None:
-        self._ids.discard(number)
+        if isinstance(number, (str, int)):  # a client may name anything
+            self._ids.discard(number)
         self._some_done.set()
 
     async def room(self) -> None:
