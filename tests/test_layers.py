@@ -222,12 +222,12 @@ FIELD = re.compile(
 )
 
 
-def test_a_server_does_not_import_rich() -> None:
+def test_a_server_over_stdio_imports_neither_rich_nor_what_only_http_needs() -> None:
     code = (
         "import sys; from pathlib import Path; from packlore.library import Library\n"
-        "from packlore.serve.server import PackServer\n"
-        "PackServer(Library.open([Path('.')]))\n"
-        "print([name for name in sys.modules if name.startswith('rich')])"
+        "from packlore.serve import run\n"
+        "run.PackServer(Library.open([Path('.')]))\n"
+        "print([name for name in sys.modules if name.startswith(('rich', 'uvicorn.supervisors'))])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

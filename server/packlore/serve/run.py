@@ -16,9 +16,6 @@ import anyio
 from packlore.errors import BadArgumentError
 from packlore.library import Library
 from packlore.serve import log, stdio
-from packlore.serve.connections import Protocol, most_open
-from packlore.serve.drain import Workers, end_with_parent
-from packlore.serve.http import LOOPBACK, guard
 from packlore.serve.log import say
 from packlore.serve.server import PackServer
 from packlore.serve.watch import watching
@@ -70,7 +67,11 @@ def serve_stdio(options: Options) -> None:
 
 def serve_http(options: Options) -> None:
     """Serve many clients over HTTP until SIGTERM or SIGINT. BadArgumentError for what cannot be."""
-    import uvicorn
+    import uvicorn  # here, for a start over stdio needs none of it
+
+    from packlore.serve.connections import Protocol, most_open
+    from packlore.serve.drain import Workers
+    from packlore.serve.http import LOOPBACK
 
     if not 1 <= options.workers <= MAX_WORKERS:
         raise BadArgumentError(f"--workers is {options.workers}: give 1 to {MAX_WORKERS}")
@@ -124,6 +125,9 @@ def serve_http(options: Options) -> None:
 
 def application(environ: Mapping[str, str] = os.environ) -> Any:
     """The ASGI application of one worker, by the options that `serve_http` left it."""
+    from packlore.serve.drain import end_with_parent
+    from packlore.serve.http import guard
+
     end_with_parent()
     log.set_up()
     stored: dict[str, Any] = json.loads(environ[OPTIONS])
