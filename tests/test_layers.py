@@ -227,7 +227,7 @@ def test_a_server_over_stdio_imports_neither_rich_nor_what_only_http_needs() -> 
         "import sys; from pathlib import Path; from packlore.library import Library\n"
         "from packlore.serve import run\n"
         "run.PackServer(Library.open([Path('.')]))\n"
-        "print([name for name in sys.modules if name.startswith(('rich', 'uvicorn.supervisors'))])"
+        "print([name for name in sys.modules if name.startswith(('rich', 'packlore.serve.drain'))])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -67,7 +67,7 @@ def serve_stdio(options: Options) -> None:
 
 def serve_http(options: Options) -> None:
     """Serve many clients over HTTP until SIGTERM or SIGINT. BadArgumentError for what cannot be."""
-    import uvicorn  # here, for a start over stdio needs none of it
+    import uvicorn
 
     from packlore.serve.connections import Protocol, most_open
     from packlore.serve.drain import Workers
