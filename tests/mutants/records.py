@@ -196,4 +196,4 @@ def subject(name: str) -> Subject:
 
 def names() -> list[str]:
     """Of all rules, then of the references that have a block which is run."""
-    return [*rules(), *(each for each in PATHS if subject(each).mutants)]
+    return [*rules(), *(each for each in PATHS if Reference(each).mutants)]

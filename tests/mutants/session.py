@@ -211,7 +211,7 @@ def serve(proof: Path, codes: Sequence[str], out: int) -> None:
     os.dup2(quiet, 2)
     try:
         (folder / "block.py").write_text(codes[0], "utf-8")
-        options = ["-q", "--capture=no", "--tb=no", "-p", "no:cacheprovider"]
+        options = ["-q", "--capture=no", "--tb=no", "-o", f"cache_dir={folder / 'cache'}"]
         options += [f"--correct={folder / 'block.py'}", f"--basetemp={folder / 'tmp'}"]
         # anyio is a plugin, too, and was imported before.
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]

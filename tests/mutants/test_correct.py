@@ -14,8 +14,8 @@ PROOFS = ROOT / "tests" / "proofs"
 
 
 def run(file: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    options = ["--tb=no", f"--correct={file}"]
+    command = [sys.executable, "-m", "pytest", "-q", *arguments]
+    options = ["--tb=no", f"--correct={file}", "-o", f"cache_dir={file.parent / 'cache'}"]
     return subprocess.run(
         [*command, *options], cwd=ROOT, capture_output=True, text=True, check=False
     )
