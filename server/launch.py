@@ -290,7 +290,11 @@ def _again(installed: Path, error: ImportError) -> NoReturn:
     environ = {**os.environ, REBUILT: "1"}
     command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
     if sys.platform == "win32":  # there exec gives stdin and stdout to nobody
-        sys.exit(subprocess.run(command, env=environ, check=False).returncode)
+        try:
+            subprocess.check_call(command, env=environ)
+        except subprocess.CalledProcessError as ended:
+            sys.exit(ended.returncode)
+        sys.exit(0)
     os.execve(sys.executable, command, environ)  # noqa: S606
 
 

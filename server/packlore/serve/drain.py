@@ -116,8 +116,7 @@ def _take_what_waits(server: Any, loop: asyncio.AbstractEventLoop) -> None:
     for listener in _listeners(server):
         with socket.socket(fileno=os.dup(listener)) as twin, suppress(OSError):
             twin.setblocking(False)
-            while True:
-                accepted, _ = twin.accept()
+            for accepted, _ in iter(twin.accept, None):  # until none waits
                 accepted.setblocking(False)
                 made = loop.connect_accepted_socket(lambda: _protocol(server), accepted)
                 task = loop.create_task(made)
