@@ -72,7 +72,7 @@ async def test_the_readmes_way_to_a_pack_of_ones_own_ends_with_a_server_that_ans
             assert result.content[0].text.startswith(f"{rule_id} (")  # type: ignore[union-attr]
 
 
-IN_ORDER = ("new", "proofs", "proofs-oldest", "build", "lint", "evidence", "test")
+IN_ORDER = ("new", "proofs", "proofs-oldest", "build", "lint", "mutants", "evidence", "test")
 PROOF = '''\
 """A stand-in: the blocks are there and differ."""
 
@@ -141,7 +141,7 @@ def test_contributings_order_works_for_one_more_rule(tmp_path: Path) -> None:
     proof.write_text(PROOF)
     with (repository / checklist[1]).open("a") as file:
         file.write(f"- [ ] The example is bounded. `{new_id}`\n")
-    for line in lines[1:5]:  # the two that remain run all proofs and all tests
+    for line in lines[1:5]:  # those that remain run proofs many times, and all tests
         typed(line, repository, environ)
     skill = (repository / "SKILL.md").read_text()
     assert f"## {rules + 1} rules" in skill

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.find import Entry, Filter, Hit, Index, vocabulary
-from packlore.names import Names
 from packlore.pack import KINDS, Category, Document, Impact, Kind, Pack, Rule, read
+
+if TYPE_CHECKING:
+    from packlore.names import Names
 
 MAX_LIMIT = 20
 """Hits of one search; more is what a category is for."""
@@ -48,6 +51,8 @@ class Library:
 
     @cached_property
     def _names(self) -> Names:
+        from packlore.names import Names  # a search asks for no name
+
         return Names(self.packs, self._entries)
 
     @property
@@ -70,7 +75,7 @@ class Library:
 
     def name(self, pack: str, item: Rule | Document) -> str:
         """What `get` finds the item by: its id, after its pack where there are several."""
-        return self._names.of(pack, item)
+        return item.id if len(self.packs) == 1 else f"{pack}/{item.id}"
 
     def search(
         self,

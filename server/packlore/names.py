@@ -31,10 +31,6 @@ class Names:
                 for place in dict.fromkeys(("", f"{entry.pack}/", f"{unquote(root)}/")):
                     self._known.setdefault(f"{place}{name}".lower(), []).append(entry)
 
-    def of(self, pack: str, item: Rule | Document) -> str:
-        """What `get` finds the item by: its id, after its pack where there are several."""
-        return f"{pack}/{item.id}" if self._several else item.id
-
     def get(self, name: str) -> Entry:
         """The item of an id, a path or a URI. NotFoundError names the nearest known ones."""
         found = next(filter(None, map(self._known.get, _forms(name))), None)
@@ -58,7 +54,11 @@ class Names:
         """The ids that look most like `wanted`, each item once."""
         near = get_close_matches(wanted, self._known, n=8, cutoff=0.5)
         names = (self._known[each][0] for each in near)
-        return list(dict.fromkeys(self.of(each.pack, each.item) for each in names))[:3]
+        return list(
+            dict.fromkeys(
+                f"{each.pack}/{each.item.id}" if self._several else each.item.id for each in names
+            )
+        )[:3]
 
 
 def _forms(name: str) -> Iterator[str]:
