@@ -15,6 +15,8 @@ if sys.version_info < (3, 11):
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # also with PYTHONSAFEPATH
+    wanted, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # not into the skill's folder
     from launcher.start import main
 
+    sys.dont_write_bytecode = wanted
     sys.exit(main())

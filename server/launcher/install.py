@@ -43,7 +43,9 @@ NOT_OTHERWISE = {
     f"PIP_{name}": "0" for name in ("DRY_RUN", "NO_DEPS", "REQUIRE_VIRTUALENV", "USER")
 }
 """A variable goes before what pip's configuration says of the same."""
-FULL = re.compile(r"No space left on device|not enough space on the disk|Disk quota exceeded", re.IGNORECASE)
+FULL = re.compile(
+    r"No space left on device|not enough space on the disk|Disk quota exceeded", re.IGNORECASE
+)
 FOREIGN = re.compile(r"DO NOT MATCH THE HASHES|hash mismatch", re.IGNORECASE)
 """How pip and uv say that a file is not the one that the lock names."""
 NO_PACKAGES, NO_PLACE, NO_SPACE, NOT_OURS = 1, 3, 4, 5
@@ -180,9 +182,8 @@ def _why(said: str) -> int:
 
 def tell(text: str) -> None:
     """Write for the start that waits. Where its log finds no space, the exit code says enough."""
-    with suppress(OSError):
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+    with suppress(OSError):  # what stays in a buffer would change the exit code
+        os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def _is_for_us(variable: str) -> bool:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from launcher import install
 from launcher.place import (
@@ -31,7 +31,7 @@ REBUILT = "PACKLORE_REBUILT"
 """Says to a start that it is the second one, after a part was missing."""
 ELSEWHERE = "PACKLORE_DATA names another folder"
 NO_SPACE = "no space left in {}: make room there, or let PACKLORE_DATA name another folder"
-_held: list[object] = []
+_held: list[BinaryIO] = []
 """Open as long as this process lives: it says to other starts which packages are in use."""
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_those_that_end_early_are_replaced_after_pauses_that_double(
             starts.append(clock.now)
         clock.now += 0.25
         fail(parent, 0)
-    gaps = [round(after - before) for before, after in zip(starts, starts[1:], strict=False)]
+    gaps = [round(after - before) for before, after in pairwise(starts)]
     assert gaps == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert len(said) == len(starts) + 1
     assert not parent.should_exit.is_set()  # the other one serves
@@ -163,8 +164,8 @@ def test_what_sighup_has_put_there_is_not_replaced(parent: Workers, clock: Clock
         fail(parent, 0)
         parent.keep_subprocess_alive()
         clock.now += 0.1
-    fresh = Child()
-    parent.processes[0] = fresh  # type: ignore[call-overload]
+    fresh: Any = Child()
+    parent.processes[0] = fresh
     for _ in range(40):
         parent.keep_subprocess_alive()
         clock.now += 0.25
