@@ -261,15 +261,26 @@ def test_what_has_no_hash_in_the_lock_is_not_installed(
     assert machine.places == []
 
 
+def test_a_lock_without_any_hash_installs_nothing(
+    machine: Machine, hashes: dict[str, str], offered: dict[str, str]
+) -> None:
+    skill = machine.skill(lock="".join(f"{name}==1.0\n" for name in hashes))
+    code, said = install_into(machine, skill, **offered)
+    assert code == install.NO_PACKAGES
+    assert "Hashes are required" in said
+    assert machine.places == []
+
+
 def test_nothing_is_built_here(machine: Machine, offered: dict[str, str]) -> None:
-    """A source distribution with the right hash would run its setup.py."""
+    """Of a source distribution with the right hash, pip would run the program that builds it."""
     folder = machine.folder / "offered"
     folder.mkdir()
     marker = machine.folder / "was-built"
     path = folder / "everything-1.0.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         for name, text in {
-            "setup.py": f"open({str(marker)!r}, 'w').close()\n",
+            "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "x"\nbackend-path = ["."]\n',
+            "x.py": f"open({str(marker)!r}, 'w').close()\n",
             "PKG-INFO": "Metadata-Version: 2.1\nName: everything\nVersion: 1.0\n",
         }.items():
             info = tarfile.TarInfo(f"everything-1.0/{name}")
