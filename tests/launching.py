@@ -19,7 +19,7 @@ from tests.packs import own
 from tests.proofs.harness import ROOT
 
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
-"""A plain one, with nothing of the environment of the tests."""
+"""A plain one, with nothing of the environment of the tests, not even pip."""
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -41,9 +41,10 @@ echo {site} > "$2/environment.pth"
 
 @dataclass
 class Machine:
-    """A machine with a plain Python and these tools, and a data folder of its own."""
+    """A machine with a Python and these tools, and a data folder of its own."""
 
     folder: Path
+    python: Path = PYTHON
 
     def __post_init__(self) -> None:
         self.bin.mkdir()
@@ -114,7 +115,7 @@ class Machine:
     def begin(self, skill: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """Start as a client does."""
         return subprocess.Popen(
-            [PYTHON, skill / "server" / "launch.py", *arguments],
+            [self.python, skill / "server" / "launch.py", *arguments],
             cwd=self.client,
             env=self.environ(more),
             stdin=subprocess.PIPE,
