@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import DEVNULL, STDOUT, CalledProcessError, check_output
 
 from launcher.place import LOCK, READY, complete, is_full, locked, place_for
 
@@ -134,7 +134,7 @@ def _install(target: Path) -> None:
         try:
             _run([*tool, *options], environ)
             _run([*PYTHON, "-c", TRY, str(target), *IMPORTED], environ)
-        except (subprocess.CalledProcessError, OSError) as error:
+        except (CalledProcessError, OSError) as error:
             # uv does not read pip's configuration: where that names a mirror or a certificate,
             # pip installs what uv could not.
             text = str(getattr(error, "output", error))
@@ -159,11 +159,11 @@ def _tools() -> dict[str, list[str]]:
 
 def _run(command: Sequence[str], environ: Mapping[str, str]) -> None:
     """CalledProcessError with all that the command said, where it failed."""
-    subprocess.check_output(
+    check_output(
         command,
         env=environ,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
+        stdin=DEVNULL,
+        stderr=STDOUT,
         encoding="utf-8",
         errors="replace",
     )
