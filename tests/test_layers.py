@@ -47,7 +47,7 @@ INSIDE = {
     "serve": (
         ("connections", "log", "pages", "stdio", "tools"),
         ("drain", "skills", "watch"),
-        ("requests",),
+        ("requests", "workers"),
         ("server",),
         ("http",),
         ("run",),
