@@ -14,11 +14,13 @@ NEW := $(PACKLORE_DEV)/newest
 OLD := $(PACKLORE_DEV)/oldest
 PROOFS ?= tests/proofs
 # What `make servers` takes from which Debian release: both PgBouncers, since 1.21 changed what holds
-# behind one, and the Redis of the newest side alone.
+# behind one, and the Python and the Redis of the newest side.
 SERVERS := $(PACKLORE_DEV)/servers
+PY := python3.15
 UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer \
-	newest/redis-server:trixie:redis-server+redis-tools
-UNPACKED_TODAY := $(subst :trixie:,:sid:,$(UNPACKED))
+	newest/redis-server:trixie:redis-server+redis-tools \
+	newest/$(PY):forky:$(PY)+$(PY)-minimal+$(PY)-venv+python3-pip-whl
+UNPACKED_TODAY := $(subst :forky:,:sid:,$(subst :trixie:,:sid:,$(UNPACKED)))
 TODAY := $(PACKLORE_DEV)/today
 CONSTRAINTS ?= constraints.txt
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
