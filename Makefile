@@ -51,7 +51,7 @@ lint: $(NEW)/.test ## check code and pack
 format: $(NEW)/.test ## format the code
 	@$(NEW)/bin/ruff check --fix -q . ; $(NEW)/bin/ruff format .
 
-servers: ## unpack both PgBouncers and a Redis from Debian beside the system, where apt is
+servers: ## unpack both PgBouncers, a Redis and a Python from Debian beside the system, where apt is
 	@$(call python,newest) scripts/unpack.py $(SERVERS) $(UNPACKED)
 
 proofs: $(NEW)/.test ## run the proofs on the newest releases; PROOFS=FILE names one
@@ -74,7 +74,7 @@ new: $(NEW)/.run ## begin a rule and its proof: RULE=<category>-<name>
 changes: ## run the proofs on what is newest today, without pins, and say what differs from the record
 	@rm -rf $(TODAY)
 	-@$(MAKE) servers proofs PACKLORE_DEV=$(TODAY) CONSTRAINTS=/dev/null UNPACKED="$(UNPACKED_TODAY)" \
-		PROOFS="tests/proofs --record=$(TODAY)/seen --outcomes=$(TODAY)/outcomes.json"
+		PROOFS="$(PROOFS) --record=$(TODAY)/seen --outcomes=$(TODAY)/outcomes.json"
 	@$(call python,newest) scripts/changes.py tests/proofs/observed/newest $(TODAY)/seen/newest \
 		$(TODAY)/outcomes.json > $(TODAY)/changes.md
 	@cat $(TODAY)/changes.md
