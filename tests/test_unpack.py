@@ -94,18 +94,15 @@ def test_a_python_takes_the_script_that_starts_it_for_itself_even_by_a_link(
     linked = tmp_path / "environment"
     linked.symlink_to(python / "bin" / "python3")
     for program in (python / "bin" / "python3.99", linked):
-        told = subprocess.run(
-            [program, "-c", 'echo "$0, $1"', program, "two words"],
-            env={"PATH": ""},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert told.stdout == f"{program}, two words\n"
-        named = [program, "-c", "echo $0"]
-        assert subprocess.run(named, capture_output=True, check=True, text=True).stdout == (
-            f"{program}\n"
-        )
+        for arguments, said in (
+            (["-c", "echo $0"], f"{program}\n"),
+            (["-c", 'echo "$1"', "bash", "two  words"], "two  words\n"),
+        ):
+            command: list[str | Path] = [program, *arguments]
+            told = subprocess.run(
+                command, env={"PATH": ""}, capture_output=True, text=True, check=True
+            )
+            assert told.stdout == said
 
 
 def test_a_python_has_its_library_and_finds_the_pip_beside_it(python: Path) -> None:
