@@ -8,17 +8,22 @@ export PYTEST_ADDOPTS := -o cache_dir=$(PACKLORE_DEV)/pytest
 export PYTHONPYCACHEPREFIX := $(PACKLORE_DEV)/compiled
 export RUFF_CACHE_DIR := $(PACKLORE_DEV)/ruff
 
-# Which Python a side runs on: asked only where one is needed.
+# Which Python a side runs on: asked only where one is needed. What lays one uses another.
 python = $(shell scripts/python.sh $(1))
+installed = $(shell PACKLORE_DEV= scripts/python.sh $(1))
 NEW := $(PACKLORE_DEV)/newest
 OLD := $(PACKLORE_DEV)/oldest
 PROOFS ?= tests/proofs
 # What `make servers` takes from which Debian release: both PgBouncers, since 1.21 changed what holds
-# behind one, and the Redis of the newest side alone.
+# behind one; and of the newest side alone, Redis and Python. Where its Python is not to be had, that
+# side runs on what is installed.
 SERVERS := $(PACKLORE_DEV)/servers
 UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer \
 	newest/redis-server:trixie:redis-server+redis-tools
 UNPACKED_TODAY := $(subst :trixie:,:sid:,$(UNPACKED))
+PY := python3.15
+PY_SUITE ?= forky
+PY_UNPACKED = newest/$(PY):$(PY_SUITE):$(PY)+$(PY)-minimal+$(PY)-venv+python3-pip-whl
 TODAY := $(PACKLORE_DEV)/today
 CONSTRAINTS ?= constraints.txt
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
@@ -56,8 +61,10 @@ lint: $(NEW)/.test ## check code and pack
 format: $(NEW)/.test ## format the code
 	@$(NEW)/bin/ruff check --fix -q . ; $(NEW)/bin/ruff format .
 
-servers: ## unpack both PgBouncers and a Redis from Debian beside the system, where apt is
-	@$(call python,newest) scripts/unpack.py $(SERVERS) $(UNPACKED)
+servers: ## unpack both PgBouncers, a Redis and a Python from Debian beside the system, where apt is
+	@$(call installed,newest) scripts/unpack.py $(SERVERS) $(UNPACKED)
+	@$(call installed,newest) scripts/unpack.py $(SERVERS) $(PY_UNPACKED) || \
+		echo "no $(PY) of Debian: the newest side runs on the newest Python that is installed" >&2
 
 proofs: $(NEW)/.test ## run the proofs on the newest releases; PROOFS=FILE names one
 	@$(NEW)/bin/python -m pytest $(PROOFS)
@@ -78,8 +85,9 @@ new: $(NEW)/.run ## begin a rule and its proof: RULE=<category>-<name>
 
 changes: ## run the proofs on what is newest today, without pins, and say what differs from the record
 	@rm -rf $(TODAY)
-	-@$(MAKE) servers proofs PACKLORE_DEV=$(TODAY) CONSTRAINTS=/dev/null UNPACKED="$(UNPACKED_TODAY)" \
-		PROOFS="tests/proofs --record=$(TODAY)/seen --outcomes=$(TODAY)/outcomes.json"
+	-@$(MAKE) servers proofs PACKLORE_DEV=$(TODAY) CONSTRAINTS=/dev/null \
+		UNPACKED="$(UNPACKED_TODAY)" PY_SUITE=sid \
+		PROOFS="$(PROOFS) --record=$(TODAY)/seen --outcomes=$(TODAY)/outcomes.json"
 	@$(call python,newest) scripts/changes.py tests/proofs/observed/newest $(TODAY)/seen/newest \
 		$(TODAY)/outcomes.json > $(TODAY)/changes.md
 	@cat $(TODAY)/changes.md

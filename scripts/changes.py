@@ -29,8 +29,9 @@ def versions(observations: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def moved(recorded: dict[str, dict[str, Any]], seen: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Rows of a table: what runs in another version now, both versions."""
-    before, after = versions(recorded), versions(seen)
+    """Rows of a table: what the rules that were seen run in another version now, both versions."""
+    before = versions({rule: told for rule, told in recorded.items() if rule in seen})
+    after = versions(seen)
     for name in sorted({*before, *after}, key=str.lower):
         old, new = before.get(name, "none"), after.get(name, "none")
         if old != new:

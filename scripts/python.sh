@@ -1,8 +1,8 @@
 #!/bin/sh
-# Prints which Python a side of the tests runs on, of those that lie on PATH or under pyenv and can
-# make an environment: for `newest` the newest release from 3.11 on, for `oldest` the first 3.11, else
-# the first 3.12, since the oldest libraries have no wheels for later ones. PYTHON names another for
-# the newest side, PYTHON_OLDEST for the oldest one.
+# Prints which Python a side of the tests runs on, of those that can make an environment and lie on
+# PATH, under pyenv or where `make servers` laid one: for `newest` the newest release from 3.11 on,
+# for `oldest` the first 3.11, else the first 3.12, since the oldest libraries have no wheels for
+# later ones. PYTHON names another for the newest side, PYTHON_OLDEST for the oldest one.
 side=$1
 case $side in
   newest) named=$PYTHON range='Python 3.11 or later' variable=PYTHON ;;
@@ -25,7 +25,10 @@ candidates() {
       echo "$each"
     done
   done
-  for each in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3; do echo "$each"; done
+  for each in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 \
+    "$PACKLORE_DEV"/servers/newest/python3.*/bin/python3; do
+    echo "$each"
+  done
 }
 [ "$side" = newest ] && order=-r
 found=$(candidates | while read -r each; do

@@ -2,7 +2,8 @@
 the loader that starts them: python scripts/unpack.py FOLDER PROGRAM:SUITE:PACKAGE[+PACKAGE]...
 
 So a machine can have one program in two releases. Nothing is installed, and nobody has to be root:
-apt fetches the packages with lists of its own, from the mirror that this machine uses."""
+apt fetches the packages with lists of its own, from the mirror that this machine uses. A Python
+comes with its standard library, and its bin/python3 starts it."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ from pathlib import Path
 
 # A package of shared libraries. What else a package depends on serves its installation.
 LIBRARY = re.compile(r"z?lib(?!perl)")
+PYTHON = re.compile(r"python3\.\d+")
+WHEELS = "usr/share/python-wheels"  # where Debian's ensurepip looks for pip
 
 
 class UnpackError(RuntimeError):
@@ -105,6 +108,31 @@ def lay(root: Path, program: str, to: Path) -> None:
     run(to / "loader", "--library-path", to, to / program, "--version")
 
 
+def lay_python(root: Path, program: str, to: Path, place: Path) -> None:
+    """As `lay`, with what makes a Python of it; it runs once `to` has been moved to `place`.
+
+    The kernel starts a program with the loader that its path names, so bin/ has a script that starts
+    it with ours. `--argv0` lets Python take the script for itself: environments link to it.
+    """
+    lay(root, program, to)
+    for library in root.glob("usr/lib/*-linux-gnu*/*.so.*"):  # its modules load them
+        shutil.copy(library, to / library.name)
+    library = to / "lib" / program
+    unusable = shutil.ignore_patterns("sitecustomize.py")  # a link to /etc
+    shutil.copytree(root / "usr/lib" / program, library, symlinks=True, ignore=unusable)
+    shutil.copytree(root / WHEELS, to / "wheels")
+    for told in library.glob("_sysconfig*"):
+        if not told.is_symlink():
+            text = told.read_text("utf-8").replace(f"/{WHEELS}", f"{place}/wheels")
+            told.write_text(text, "utf-8")
+    script = to / "bin" / program
+    script.parent.mkdir()
+    started = f'--argv0 "$0" --library-path "{place}" "{place}/{program}"'
+    script.write_text(f'#!/bin/sh\nexec "{place}/loader" {started} "$@"\n', "utf-8")
+    script.chmod(0o755)
+    (script.parent / "python3").symlink_to(program)
+
+
 def main(arguments: list[str]) -> None:
     """Lay each program into FOLDER/PROGRAM-SUITE, in place of what lies there.
 
@@ -120,8 +148,12 @@ def main(arguments: list[str]) -> None:
                 releases[suite] = Release(suite, Path(scratch, suite))
                 releases[suite].open(address)
             new = Path(scratch, "new")
-            lay(releases[suite].unpack(*packages.split("+")), Path(program).name, new)
-            place = Path(folder, f"{program}-{suite}")
+            root, name = releases[suite].unpack(*packages.split("+")), Path(program).name
+            place = Path(folder, f"{program}-{suite}").absolute()
+            if PYTHON.fullmatch(name):
+                lay_python(root, name, new, place)
+            else:
+                lay(root, name, new)
             shutil.rmtree(place, ignore_errors=True)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(new, place)

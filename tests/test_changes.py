@@ -28,7 +28,7 @@ def told(
 ) -> tuple[str, str]:
     """The title and the rest of what the script prints for one rule; two empty texts for none."""
     for name, observation in (("recorded", SEEN), ("seen", seen)):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "pooling-leaks.json").write_text(json.dumps(observation))
     if outcomes is not None:
         (tmp_path / "outcomes").write_text(json.dumps(outcomes))
@@ -56,6 +56,13 @@ def test_what_came_and_what_went_is_named_too(tmp_path: Path) -> None:
     _, body = told(tmp_path, changed(versions={"Python": "3.14.8", "Redis": "8.0.2"}), PASSED)
     assert "| PostgreSQL | 18.6 | none |\n" in body
     assert "| Redis | none | 8.0.2 |\n" in body
+
+
+def test_a_rule_that_did_not_run_says_nothing_of_its_releases(tmp_path: Path) -> None:
+    (tmp_path / "recorded").mkdir()
+    other = changed(versions={"Redis": "8.0.2"})
+    (tmp_path / "recorded" / "pooling-redis.json").write_text(json.dumps(other))
+    assert told(tmp_path, SEEN, PASSED) == ("", "")
 
 
 def test_failing_tests_are_named_by_their_proof(tmp_path: Path) -> None:

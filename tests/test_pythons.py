@@ -75,6 +75,17 @@ def test_the_newest_side_takes_the_newest_release_wherever_it_lies(machine: Mach
     assert machine.chosen("newest") == str(newest)
 
 
+def test_the_newest_side_takes_what_make_servers_laid_where_nothing_newer_is_there(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.put("a/python3.14", (3, 14, 8, "final", 0))
+    laid = machine.put("servers/newest/python3.15-forky/bin/python3", (3, 15, 1, "final", 0))
+    machine.path.remove(laid.parent)
+    assert machine.chosen("newest", PACKLORE_DEV=str(tmp_path)) == str(laid)
+    installed = machine.put("a/python3.15", (3, 15, 1, "final", 0))
+    assert machine.chosen("newest", PACKLORE_DEV=str(tmp_path)) == str(installed)
+
+
 def test_the_newest_side_takes_no_release_that_is_not_out_yet(machine: Machine) -> None:
     machine.put("a/python3.16", (3, 16, 0, "alpha", 2))
     released = machine.put("a/python3.15", (3, 15, 0, "final", 0))

@@ -23,22 +23,44 @@ def unpack() -> dict[str, Any]:
     return runpy.run_path(str(SCRIPT))
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
+def _tree(root: Path, source: str, place: str) -> Path:
     """What packages hold: a program, its libraries and a loader, in the folders of Debian."""
-    program = shutil.which("true", path="/usr/bin:/bin")
+    program = shutil.which(source, path="/usr/bin:/bin")
     if LOADER is None or program is None:
         pytest.skip("only Linux with glibc has what Debian's packages hold")
     told = subprocess.run([LOADER, "--list", program], capture_output=True, text=True, check=True)
-    root = tmp_path / "root"
-    for folder in ("usr/sbin", "lib64", "usr/lib/any-linux-gnu"):
+    for folder in (Path(place).parent, "lib64", "usr/lib/any-linux-gnu"):
         (root / folder).mkdir(parents=True)
-    shutil.copy(program, root / "usr" / "sbin" / "pooler")
+    shutil.copy(program, root / place)
     shutil.copy(LOADER, root / "lib64")
     for library in re.findall(r" => (\S+) \(0x", told.stdout):
         shutil.copy(library, root / "usr" / "lib" / "any-linux-gnu")
     (root / "usr" / "lib" / "any-linux-gnu" / "libunused.so.1").touch()
     return root
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return _tree(tmp_path / "root", "true", "usr/sbin/pooler")
+
+
+@pytest.fixture
+def python(unpack: dict[str, Any], tmp_path: Path) -> Path:
+    """What is laid of a Python, with bash in its place: it too tells by which name it was called."""
+    root, new = _tree(tmp_path / "root", "bash", "usr/bin/python3.99"), tmp_path / "new"
+    library, wheels = root / "usr/lib/python3.99", root / "usr/share/python-wheels"
+    library.mkdir()
+    (library / "os.py").touch()
+    (library / "sitecustomize.py").symlink_to("/etc/python3.99/sitecustomize.py")
+    (library / "_sysconfigdata__x.py").write_text("{'WHEEL_PKG_DIR': '/usr/share/python-wheels/'}")
+    (library / "_sysconfigdata_x.py").symlink_to("_sysconfigdata__x.py")
+    wheels.mkdir(parents=True)
+    (wheels / "pip.whl").touch()
+    place = tmp_path / "servers of mine" / "python3.99-sid"
+    unpack["lay_python"](root, "python3.99", new, place)
+    place.parent.mkdir()
+    shutil.move(new, place)
+    return place
 
 
 def test_a_program_runs_from_its_folder_with_no_library_but_those_beside_it(
@@ -64,6 +86,36 @@ def test_a_tree_without_the_program_is_an_error(
 ) -> None:
     with pytest.raises(unpack["UnpackError"], match="no bouncer"):
         unpack["lay"](tree, "bouncer", tmp_path / "servers")
+
+
+def test_a_python_takes_the_script_that_starts_it_for_itself_even_by_a_link(
+    python: Path, tmp_path: Path
+) -> None:
+    linked = tmp_path / "environment"
+    linked.symlink_to(python / "bin" / "python3")
+    for program in (python / "bin" / "python3.99", linked):
+        for arguments, said in (
+            (["-c", "echo $0"], f"{program}\n"),
+            (["-c", 'echo "$1"', "bash", "two  words"], "two  words\n"),
+        ):
+            command: list[str | Path] = [program, *arguments]
+            told = subprocess.run(
+                command, env={"PATH": ""}, capture_output=True, text=True, check=True
+            )
+            assert told.stdout == said
+
+
+def test_a_python_has_its_library_and_finds_the_pip_beside_it(python: Path) -> None:
+    library = python / "lib" / "python3.99"
+    assert {path.name for path in library.iterdir()} == {
+        "os.py",
+        "_sysconfigdata__x.py",
+        "_sysconfigdata_x.py",
+    }
+    told = (library / "_sysconfigdata_x.py").read_text()
+    assert told == f"{{'WHEEL_PKG_DIR': '{python}/wheels/'}}"
+    assert (python / "wheels" / "pip.whl").exists()
+    assert (python / "libunused.so.1").exists()  # a module may load it
 
 
 def test_of_what_a_package_needs_only_the_libraries_are_taken(unpack: dict[str, Any]) -> None:

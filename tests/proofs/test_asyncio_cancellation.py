@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -168,6 +170,21 @@ async def test_a_return_on_cancellation_silences_the_timeout() -> None:
     async with asyncio.timeout(0.01) as limit:
         assert await answer() == "cancelled"
     assert limit.expired()
+
+
+async def test_a_return_in_finally_swallows_the_cancellation_and_later_pythons_warn() -> None:
+    code = "async def work(wait):\n try:\n  await wait()\n finally:\n  return 'ended'"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        namespace: dict[str, Any] = {}
+        exec(code, namespace)
+    warned = [f"{each.category.__name__}: {each.message}" for each in caught]
+    expected = ["SyntaxWarning: 'return' in a 'finally' block"]
+    assert warned == (expected if sys.version_info >= (3, 14) else [])
+    task = asyncio.create_task(namespace["work"](asyncio.Event().wait))
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task == "ended"
 
 
 async def test_cancelled_error_can_be_caught_and_raised_again() -> None:

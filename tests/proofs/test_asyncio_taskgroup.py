@@ -261,8 +261,8 @@ async def test_a_child_cancelled_on_its_own_does_not_fail_the_group() -> None:
         task.result()
 
 
-async def _order_of_events(*, eager: bool) -> list[str]:
-    """What happens when a child is created, in a loop of its own."""
+async def _order_of_events(*, eager: bool = False, **options: bool) -> list[str]:
+    """What happens when a child is created with these options, in a loop of its own."""
     events: list[str] = []
 
     async def child() -> None:
@@ -273,7 +273,7 @@ async def _order_of_events(*, eager: bool) -> list[str]:
             factory: Any = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
             asyncio.get_running_loop().set_task_factory(factory)
         async with asyncio.TaskGroup() as group:
-            group.create_task(child())
+            group.create_task(child(), **options)  # type: ignore[arg-type,unused-ignore]
             events.append("created")
 
     await asyncio.to_thread(asyncio.run, main())
@@ -281,7 +281,9 @@ async def _order_of_events(*, eager: bool) -> list[str]:
 
 
 async def test_an_eager_task_runs_before_create_task_returns() -> None:
-    assert await _order_of_events(eager=False) == ["created", "child runs"]
+    assert await _order_of_events() == ["created", "child runs"]
     assert hasattr(asyncio, "eager_task_factory") is (sys.version_info >= (3, 12))
     if sys.version_info >= (3, 12):
         assert await _order_of_events(eager=True) == ["child runs", "created"]
+    if sys.version_info >= (3, 14):
+        assert await _order_of_events(eager_start=True) == ["child runs", "created"]

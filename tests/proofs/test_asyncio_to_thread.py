@@ -7,6 +7,7 @@ import json
 import os
 import smtplib
 import socketserver
+import subprocess
 import sys
 import threading
 import time
@@ -188,6 +189,30 @@ async def test_calls_beyond_the_number_of_threads_wait_and_so_do_name_look_ups(
 
     assert await _in_a_loop_of_its_own(main()) == threads
     assert len(mail_server.mails) == threads + 5
+
+
+async def test_a_thread_has_no_loop_and_reaches_the_one_that_it_is_given(witness: Witness) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        await asyncio.to_thread(asyncio.get_event_loop)
+    witness.saw(caught.value)
+    loop, ran = asyncio.get_running_loop(), []
+
+    async def work() -> str:
+        ran.append(asyncio.get_running_loop())
+        return "done"
+
+    def in_the_thread() -> str:
+        return asyncio.run_coroutine_threadsafe(work(), loop).result(10)
+
+    assert await asyncio.to_thread(in_the_thread) == "done"
+    assert ran == [loop]
+
+
+def test_from_3_14_on_the_main_thread_has_no_loop_either_until_one_runs() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", "import asyncio; asyncio.get_event_loop()"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = "RuntimeError: There is no current event loop in thread 'MainThread'."
+    assert (said in told.stderr) is (told.returncode == 1) is (sys.version_info >= (3, 14))
 
 
 async def test_only_to_thread_copies_context_variables() -> None:

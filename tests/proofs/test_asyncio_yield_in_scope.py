@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import SimpleNamespace
@@ -223,6 +224,21 @@ async def test_a_context_manager_may_yield_in_a_timeout() -> None:
     with pytest.raises(TimeoutError):
         async with bounded():
             await clock.time_passes()
+
+
+async def test_a_generator_in_a_task_group_cannot_be_closed_before_3_15() -> None:
+    async def numbers() -> Generator:
+        async with asyncio.TaskGroup():
+            yield 1
+
+    generator = numbers()
+    assert await anext(generator) == 1
+    if sys.version_info >= (3, 15):
+        await generator.aclose()
+        return
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await generator.aclose()
+    assert [type(each) for each in caught.value.exceptions] == [GeneratorExit]
 
 
 async def test_a_task_group_cancels_the_consumer_when_a_child_fails() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse, ORJSONResponse
 from pydantic import BaseModel
+from pydantic.errors import PydanticUserError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.types import Message
@@ -196,3 +198,35 @@ def test_orjson_response_is_deprecated_and_needs_orjson(
     witness.saw(missing.value)
     witness.saw(*(f"{each.category.__name__}: {each.message}" for each in caught))
     assert len(caught) == (0 if OLDEST else 1)
+
+
+LATE = "from __future__ import annotations\n"
+HIDDEN = """
+from typing import TYPE_CHECKING
+from fastapi import FastAPI
+if TYPE_CHECKING:
+    from orders import Order
+app = FastAPI()
+@app.post("/orders")
+async def create(order: Order) -> None: ...
+"""
+
+
+@pytest.mark.parametrize("head", ["", LATE])
+async def test_a_body_whose_model_is_not_there_at_run_time_is_a_query_parameter(
+    head: str, witness: Witness
+) -> None:
+    block = Block("hidden.py", 1, head + HIDDEN, correct=False)
+    if not head and sys.version_info < (3, 14):
+        with pytest.raises(NameError, match="'Order' is not defined"):
+            block.run()
+        return
+    transport = httpx.ASGITransport(block.run().app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        refused = await client.post("/orders", json={"number": 7})
+        assert refused.status_code == 422
+        assert refused.json()["detail"][0]["loc"] == ["query", "order"]
+        for method, path in (("POST", "/orders?order=7"), ("GET", "/openapi.json")):
+            with pytest.raises(PydanticUserError) as caught:
+                await client.request(method, path)
+    witness.saw(caught.value)

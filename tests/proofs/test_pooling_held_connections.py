@@ -178,14 +178,15 @@ async def test_correct_calls_all_at_once_and_shuts_nobody_out(
 
 
 async def _with_a_limit_on_idle_transactions(block: Block, database: Database, driver: str) -> Any:
-    """What `charge` gives where the server ends what is idle in a transaction for 50 ms."""
-    limit = "SET idle_in_transaction_session_timeout = 50"
-    await database.execute(f"ALTER DATABASE {database.name} {limit}")
+    """What `charge` gives where the server ends what is idle in a transaction for half a second."""
+    limit = "SET idle_in_transaction_session_timeout = 500"
     async with (
         _engine(database, POOL, 4, driver) as engine,
         _charging(block, engine) as (module, provider),
         asyncio.timeout(10),
     ):
+        await database.execute(f"ALTER DATABASE {database.name} {limit}")
+        await engine.dispose()  # connections made from now on have the limit
         charging = asyncio.ensure_future(module.charge(3))
         await _until(lambda: provider.calls == 1)
         await asyncio.sleep(0.1)

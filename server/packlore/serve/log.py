@@ -68,8 +68,14 @@ class Lines(logging.Handler):
     opens files when it logs: not to be had where no file can be opened any more."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line a record, its traceback in it."""
-        say(self.format(record))
+        """One line a record, its traceback in it where it can be had."""
+        try:
+            line = self.format(record)
+        except Exception as failed:  # noqa: BLE001 who logs must not fail by it
+            # From Python 3.15 on a first traceback imports, which opens files.
+            told = f"{record.msg} {record.args}" if record.args else record.msg
+            line = f"packlore: {record.levelname} {told} ({failed})"
+        say(line)
 
 
 def set_up() -> None:
