@@ -6,6 +6,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from urllib.parse import unquote
 
 from packlore.pack.categories import section
@@ -14,6 +15,7 @@ from packlore.pack.markdown import FENCE
 from packlore.pack.model import Pack, Problem, tokens
 from packlore.pack.parse import parse
 from packlore.pack.starter import TEMPLATE
+from packlore.pack.values import visible
 
 MAX_SKILL = 2_000
 """Tokens that SKILL.md stays under, whatever the number of rules."""
@@ -37,8 +39,8 @@ Check = Callable[[Pack], Iterator[Problem]]
 def lint(pack: Pack, also: Iterable[Check] = ()) -> tuple[Problem, ...]:
     """All problems of a pack, those of reading it first; by path and line within each check.
     `also` are the checks of those who read more out of a pack than this package does."""
-    checks = (*CHECKS, *also)
-    return (*pack.problems, *(problem for check in checks for problem in check(pack)))
+    found = (*pack.problems, *(each for check in (*CHECKS, *also) for each in check(pack)))
+    return tuple(replace(each, message=visible(each.message)) for each in found)
 
 
 def files(pack: Pack) -> Iterator[Problem]:
