@@ -21,6 +21,8 @@ MAX_NAMED = 50
 """Names of what was left out of an answer."""
 MAX_ROWS = 200
 """Items of an answer that a program is told of."""
+_GAP = re.compile(r"\n{3,}")
+_MARK = re.compile(r"^```", re.MULTILINE)
 _DROPPED = re.compile(r"^(?:incorrect|references?|related)\b", re.IGNORECASE)
 
 
@@ -99,7 +101,7 @@ def brief(rule: Rule) -> str:
     for start, end in sorted(_dropped(rule, first + len(rows))):
         kept += rows[at - first : max(start, at) - first]
         at = max(at, end)
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join([*kept, *rows[at - first :]]))
+    text = _GAP.sub("\n\n", "\n".join([*kept, *rows[at - first :]]))
     return cut(_shown(text, rule.path), MAX_BRIEF)
 
 
@@ -134,7 +136,7 @@ def cut(text: str, limit: int) -> str:
             kept = kept[:end]
             break
     kept = kept.rstrip()
-    closing = "\n```" if len(re.findall(r"^```", kept, re.MULTILINE)) % 2 else ""
+    closing = "\n```" if len(_MARK.findall(kept)) % 2 else ""
     return f"{kept}{closing}\n\n(cut here: {tokens(text) - tokens(kept)} tokens more)\n"
 
 

@@ -17,6 +17,7 @@ from packlore.find.vocabulary import FILE
 from packlore.library import Library
 from packlore.pack.assemble import assemble
 from packlore.pack.build import derived
+from packlore.pack.lint import VERSION
 from packlore.pack.model import Pack, PackFile, tokens
 from packlore.pack.parse import parse
 from packlore.serve.tools import Prompts, Tools
@@ -65,8 +66,9 @@ def _lint(files: dict[str, bytes]) -> None:
     for problem in author.problems(made):
         assert problem.line >= 1
         assert problem.path
-    with suppress(PackError):
-        list(derived(made, Path("nowhere")))
+    if VERSION.fullmatch(made.version):
+        with suppress(PackError):
+            list(derived(made, Path("nowhere")))
 
 
 def _query(text: str) -> None:

@@ -28,8 +28,11 @@ MAX_DESCRIPTION = 1_024
 SKILL_FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 DOCUMENT_FIELDS = ("title", "category", "tags", "rules")
 
-VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
+VERSION = re.compile(r"\d++\.\d++\.\d++\S*+")
 _NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
+_SPAN = re.compile(r"`[^`\n]*`")
+_NAMED = re.compile(r"`([\w-]+)`")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:")
 _WORD = re.compile(r"[\w-]+")
 
 
@@ -97,7 +100,7 @@ def checklists(pack: Pack) -> Iterator[Problem]:
     for document in lists:
         for number, row in enumerate(document.text.split("\n"), start=document.line):
             if row.lstrip().startswith("- ["):
-                found = known & set(re.findall(r"`([\w-]+)`", row))
+                found = known & set(_NAMED.findall(row))
                 named |= found
                 if not found:
                     message = "an item names no rule: end it with the rule's id in backticks"
@@ -143,7 +146,7 @@ def links(pack: Pack) -> Iterator[Problem]:
         for number, row in enumerate(_without_code(text).split("\n"), start=first):
             for match in LINK.finditer(row):
                 target = unquote(match["target"].partition("#")[0])
-                if not target or re.match(r"^[a-z][a-z0-9+.-]*:", target):
+                if not target or _ADDRESS.match(target):
                     continue
                 place = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
                 if place not in served:
@@ -194,7 +197,7 @@ def _stands(rule_id: str, text: str) -> bool:
 def _without_code(text: str) -> str:
     """The text with its code blank, so that line numbers stay."""
     blank = FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)
-    return re.sub(r"`[^`\n]*`", "", blank)
+    return _SPAN.sub("", blank)
 
 
 CHECKS: tuple[Check, ...] = (

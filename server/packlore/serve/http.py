@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOCAL_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
+_PORT = re.compile(r":\d*$")
 HEALTH = "/health"
 MAX_CLIENT, MAX_METHOD, MAX_PATH = 64, 20, 200
 """Characters of a line of the log: a request may have 64 KB of each."""
@@ -109,7 +110,7 @@ def _of_known_hosts(app: App, hosts: tuple[str, ...]) -> App:
     async def known(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             given = next((v for k, v in scope["headers"] if k == b"host"), b"").decode("latin-1")
-            name = re.sub(r":\d*$", "", given.lower())
+            name = _PORT.sub("", given.lower())
             if not {given.lower(), name, f"{name}:*"} & {*hosts}:
                 await respond(send, 421, b"this Host is not served here: --allowed-host\n")
                 return

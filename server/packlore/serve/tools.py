@@ -22,6 +22,8 @@ from packlore.pack import visible
 
 MAX_IDS = 20
 """Items of one read."""
+MAX_CATEGORIES = 20
+"""Categories of one prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,13 @@ class Prompts:
         with suppress(NotFoundError):  # a name of one may hold what stands between several
             return [self.library.category_id(names)]
         whole = [each.strip() for each in names.split(",") if each.strip()] or [names]
+        if len(whole) > MAX_CATEGORIES:
+            raise BadArgumentError(f"{len(whole)} categories: give 1 to {MAX_CATEGORIES}")
         try:
             return list(dict.fromkeys(map(self.library.category_id, whole)))
         except NotFoundError:
             parts = [each for name in whole for each in name.split()]
-            if len(parts) <= len(whole):
+            if not len(whole) < len(parts) <= MAX_CATEGORIES:
                 raise
             return list(dict.fromkeys(map(self.library.category_id, parts)))
 
