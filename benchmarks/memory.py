@@ -30,6 +30,8 @@ HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "app
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WIDE = "é漢\U0001d400"
 STEPS = 10
+IDLE = 1.0
+"""Seconds after which a connection is not used again: a server closes one in 5."""
 
 
 def main() -> None:
@@ -82,10 +84,15 @@ def _ask(port: int, seeds: list[int], statuses: dict[int, int], at_once: int = 4
 
     def work() -> None:
         connection = http.client.HTTPConnection(HOST, port, timeout=120)
+        idle = time.monotonic()
         try:
             for seed in left:
-                connection.request("POST", "/mcp", request(random.Random(seed)), HEADERS)
+                body = request(random.Random(seed))
+                if time.monotonic() - idle > IDLE:
+                    connection.close()  # another is opened
+                connection.request("POST", "/mcp", body, HEADERS)
                 answer = connection.getresponse()
+                idle = time.monotonic()
                 answer.read()
                 statuses[answer.status] = statuses.get(answer.status, 0) + 1
         except (OSError, http.client.HTTPException) as error:

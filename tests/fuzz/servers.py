@@ -32,7 +32,7 @@ from tests.services import serving_process
 from tests.services.process import HOST
 
 SERVE = (sys.executable, "-m", "packlore", "serve")
-GONE = 20.0
+GONE = 30.0
 """Seconds without an answer after which there is none."""
 METHODS = (
     *("initialize", "ping", "tools/list", "tools/call", "resources/read", "resources/list"),
@@ -282,6 +282,9 @@ def over_stdio() -> Iterator[Check]:
             reading = threading.Thread(target=lambda: [*map(said.put, process.stdout or ())])
             reading.start()
             numbers = itertools.count()
+            process.stdin.write(b'{"jsonrpc":"2.0","id":"start","method":"ping"}\n')
+            process.stdin.flush()
+            said.get(timeout=GONE * 10)  # a machine with much else to do starts slowly
 
             def check(line: bytes) -> None:
                 ping = {"jsonrpc": "2.0", "id": f"fuzz-{next(numbers)}", "method": "ping"}

@@ -139,7 +139,7 @@ def _rule(
     if not fields and not parsed.problems:
         odd("frontmatter-missing", "no frontmatter: title, impact and category are guessed")
     title = string(fields.get("title")) or _heading(parsed) or stem.replace("-", " ")
-    category = name(fields.get("category")) or prefix(stem, categories)
+    category = name(fields.get("category")) or name(prefix(stem, categories)) or "other"
     if fields and categories and category not in categories:
         odd("category-unknown", f"category {category!r} is not one of {named(categories)}")
     impact = impact_in(string(fields.get("impact")))
