@@ -23,7 +23,7 @@ TODAY := $(PACKLORE_DEV)/today
 CONSTRAINTS ?= constraints.txt
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
-.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load new release clean
+.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load bench-memory fuzz new release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -89,11 +89,18 @@ bench-finding: $(NEW)/.test ## measure how often the right rule comes first
 bench-load: $(NEW)/.test ## measure requests a second over HTTP
 	@$(NEW)/bin/python -m benchmarks.load
 
+bench-memory: $(NEW)/.test ## measure a server's memory over 50,000 requests; REQUESTS=N sends others
+	@$(NEW)/bin/python -m benchmarks.memory $(if $(REQUESTS),--requests $(REQUESTS))
+
+fuzz: $(NEW)/.test ## try made-up packs, queries and messages for SECONDS (60); SEED=N repeats a run
+	@$(NEW)/bin/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
+		--folder $(PACKLORE_DEV)/fuzz $(if $(ONLY),--only "$(ONLY)")
+
 release: ## commit what users need to the branch `skill`
 	@$(call python,newest) scripts/release.py
 
 clean: ## remove the environments and caches
-	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers today hypothesis mypy pytest compiled ruff)
+	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers today hypothesis fuzz mypy pytest compiled ruff)
 
 $(NEW)/.python $(OLD)/.python: %/.python:
 	@python=$$(scripts/python.sh $(@:$(PACKLORE_DEV)/%/.python=%)) || exit 1; \

@@ -102,8 +102,7 @@ class _Turn:
         try:
             with target.open() as check:
 
-                @seed(chosen)
-                @settings(
+                @settings(  # above `seed`, which would take the database away
                     max_examples=EXAMPLES,
                     deadline=None,
                     database=DirectoryBasedExampleDatabase(self.folder / "examples" / self.name),
@@ -111,6 +110,7 @@ class _Turn:
                     phases=(Phase.reuse, Phase.generate, Phase.shrink),
                     report_multiple_bugs=False,
                 )
+                @seed(chosen)
                 @given(target.inputs)
                 def attempt(value: Any) -> None:
                     self._try(check, value, known)
