@@ -18,6 +18,15 @@ from packlore.library import Library
 from packlore.pack.build import derived
 from packlore.pack.model import Rule, tokens
 from packlore.pack.read import MAX_FILE, read
+from packlore.serve.tools import (
+    MAX_CATEGORIES,
+    MAX_IDS,
+    TOOLS,
+    Prompts,
+    Tools,
+    description,
+    instructions,
+)
 from tests.packs import own, rule, write
 
 HEX = "0x" + "f" * 5_000
@@ -339,3 +348,69 @@ def test_thousands_of_categories_are_listed_as_far_as_they_fit(tmp_path: Path) -
     listed = render.catalogue(Library.open([write(folder, dict(files))]))
     assert listed.count("\n## c") > 1_000
     assert tokens(listed) <= render.MAX_ANSWER * 1.1
+
+
+def hostile_categories(folder: Path, count: int) -> Library:
+    """A pack of so many categories, whose names are as long as names are let in."""
+    (own(folder) / "rules" / "_sections.md").unlink()
+    files: dict[str, str | bytes] = {
+        f"rules/c{number:04}-x.md": f"---\ntitle: {'t' * 3_000}\ncategory: {number:04}{'c' * 3_000}\n---\n# t\n"
+        for number in range(count)
+    }
+    return Library.open([write(folder, files)])
+
+
+def test_what_every_session_begins_with_is_bounded(tmp_path: Path) -> None:
+    library = hostile_categories(tmp_path, 100)
+    said = [description(name, library) for name in TOOLS] + [instructions(library)]
+    assert max(map(tokens, said)) < 1_000
+    assert tokens(render.nothing(library, "tulips")) < 5_000
+
+
+def test_a_prompt_is_bounded_in_its_answer_and_in_what_it_takes(tmp_path: Path) -> None:
+    more = {f"rules__asyncio-{number:04}.md": rule(f"Rule {number}") for number in range(3_000)}
+    prompts = Prompts(Library.open([own(tmp_path, **more)]))
+    for text in (prompts.plan_work("asyncio", "bound"), prompts.review_code("asyncio")):
+        assert tokens(text) <= render.MAX_ANSWER * 1.1
+    for between in (",", " "):
+        with pytest.raises(PackError, match=f"1 to {MAX_CATEGORIES}|no category"):
+            prompts.review_code(between.join(["asyncio"] * (MAX_CATEGORIES + 1)))
+
+
+@pytest.mark.parametrize("name", [" ", "0,", "a b,c", "\u202e"])
+def test_a_category_of_any_name_can_be_asked_for(tmp_path: Path, name: str) -> None:
+    folder = own(tmp_path)
+    text = f"---\ntitle: T\ncategory: {json.dumps(name)}\n---\n# T\n"
+    try:
+        write(folder, {"rules/x.md": text, f"rules/{name}.md": "# T\n"})
+    except OSError:  # Windows takes no such names
+        pytest.skip("this system has no such file names")
+    library = Library.open([folder])
+    for category in library.categories:
+        assert category.strip()
+        assert Tools(library).load_category(category).data["items"]
+        assert Prompts(library).review_code(category).count("tokens): ") >= 1
+
+
+def test_a_rule_without_a_text_says_so(tmp_path: Path) -> None:
+    folder = own(tmp_path, **{"rules__asyncio-x.md": "---\ntitle: T\n---\n \n"})
+    answer = Tools(Library.open([folder])).read_rules(["asyncio-x"])
+    assert answer.text.strip() == "rules/asyncio-x.md has no text."
+
+
+def test_an_unknown_name_is_compared_with_few(tmp_path: Path) -> None:
+    """Of 4,000 rules with no more than 1,000."""
+
+    def spent(size: int) -> float:
+        more = {f"rules__asyncio-name-{n:04}.md": "# T\n" for n in range(size)}
+        tools = Tools(Library.open([own(tmp_path / str(size), **more)]))
+        best = float("inf")
+        for _ in range(3):
+            start = time.thread_time()
+            with pytest.raises(NotFoundError, match="nearest: asyncio-name-"):
+                tools.read_rules([f"asyncio-nime-{n:04}" for n in range(MAX_IDS)])
+            best = min(best, time.thread_time() - start)
+        return best
+
+    spent(10)
+    assert spent(4_000) < 5 * spent(500), "twice as many are compared; all would be eight times"

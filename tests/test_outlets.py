@@ -39,7 +39,7 @@ from tests.services.process import HOST
 CONTROLS = [chr(code) for code in (*range(9), *range(11, 32), *range(0x7F, 0xA0))]
 UNSEEN = list("\xad\u061c\u200b\u200e\u200f\u2028\u2029\u2060\u2066\u2069\ufeff\ufff9\U000e0041")
 BIDI = [chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))]
-ODD = {*CONTROLS, *UNSEEN, *BIDI}
+ODD = {*CONTROLS, *UNSEEN, *BIDI, "\ud800"}
 SEQUENCES = ("\x1b[2J", "\x1b]52;c;aGk=\x07", "\x1b]0;x\x07", "\x9b31m", "\u202eevil")
 
 
@@ -52,7 +52,7 @@ def chance() -> random.Random:
 
 def attack(chance: random.Random) -> str:
     """Some of what no text may hold, but for what makes a file none."""
-    some = chance.sample([*ODD - {"\0", "\r"}], 6)
+    some = chance.sample([*ODD - {"\0", "\r", "\ud800"}], 6)
     return f"A{''.join(some)}{chance.choice(SEQUENCES)}Z"
 
 
@@ -148,7 +148,7 @@ ASKED: dict[str, list[dict[str, str]]] = {
         {"category": "\x1b[2J"},
         {"category": "asyncio", "\x1b[2J": "\u202e"},
     ],
-    "plan_work": [{"category": "asyncio", "task": "zebra \x1b[2J\u202e"}],
+    "plan_work": [{"category": "asyncio", "task": "zebra \x1b[2J\u202e\ud800"}],
     "\x1b[2Jnone": [{}],
 }
 
@@ -248,7 +248,10 @@ def test_what_the_log_says_is_clean_and_a_line_a_request(
         for path in ("/a%0A127.0.0.1%20GET%20/health%20200", "/%1b[2J%E2%80%AE", f"/{'x' * 9_000}"):
             httpx.get(f"{program.url}{path}")
         forged = {"X-Forwarded-For": f"1.2.3.4 GET /forged 200 {'y' * 9_000}", "Origin": "\x80a"}
-        rows = [(name, value.encode("latin-1")) for name, value in {**HEADERS, **forged}.items()]
+        rows = [
+            (name.encode(), value.encode("latin-1"))
+            for name, value in {**HEADERS, **forged}.items()
+        ]
         httpx.post(f"{program.url}/mcp", json=INITIALIZE, headers=rows)
         for data in (
             b"GET / HTTP/1.1\r\nHost: \x1b[2J\xe2\x80\xae\r\n\r\n",

@@ -291,6 +291,11 @@ def test_a_log_that_nobody_reads_holds_nobody_up(folder: Path) -> None:
             with httpx.Client(timeout=60) as client:
                 for _ in range(MAX_WAITING + 700):
                     assert client.get(f"{url}{path}").status_code in (404, 405)
+            port = int(url.rpartition(":")[2])
+            for _ in range(2_500):  # uvicorn says of each that it is none
+                with socket.create_connection((HOST, port), timeout=30) as made:
+                    made.sendall(b"\x16\x03\x01\r\n\r\n")
+                    assert made.recv(12) == b"HTTP/1.1 400"
         finally:
             process.kill()
 
