@@ -35,7 +35,7 @@ PYTHONS := 3.11 3.12 3.13 3.14 3.15
 PLATFORMS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl \
 	aarch64-unknown-linux-musl aarch64-apple-darwin x86_64-apple-darwin x86_64-pc-windows-msvc
 
-.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load new hashes release clean
+.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load bench-memory fuzz new hashes release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -116,11 +116,18 @@ hashes: $(HASHES)/.uv ## renew server/requirements.txt, from which the launcher 
 	done; done
 	@cp $(LOCK) server/requirements.txt
 
+bench-memory: $(NEW)/.test ## measure a server's memory over 50,000 requests; REQUESTS=N sends others
+	@$(NEW)/bin/python -m benchmarks.memory $(if $(REQUESTS),--requests $(REQUESTS))
+
+fuzz: $(NEW)/.test ## try made-up packs, queries and messages for SECONDS (60); SEED=N repeats a run
+	@$(NEW)/bin/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
+		--folder $(PACKLORE_DEV)/fuzz $(if $(ONLY),--only "$(ONLY)")
+
 release: ## commit what users need to the branch `skill`
 	@$(call python,newest) scripts/release.py
 
 clean: ## remove the environments and caches
-	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers today hashes hypothesis mypy pytest compiled ruff)
+	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers today hashes hypothesis fuzz mypy pytest compiled ruff)
 
 $(NEW)/.python $(OLD)/.python: %/.python:
 	@python=$$(scripts/python.sh $(@:$(PACKLORE_DEV)/%/.python=%)) || exit 1; \

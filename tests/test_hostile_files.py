@@ -6,15 +6,27 @@ import gc
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from packlore import author, render
+from packlore.errors import NotFoundError, PackError
 from packlore.find.vocabulary import FILE
 from packlore.library import Library
+from packlore.pack.build import derived
 from packlore.pack.model import Rule, tokens
 from packlore.pack.read import MAX_FILE, read
+from packlore.serve.tools import (
+    MAX_CATEGORIES,
+    MAX_IDS,
+    TOOLS,
+    Prompts,
+    Tools,
+    description,
+    instructions,
+)
 from tests.packs import own, rule, write
 
 HEX = "0x" + "f" * 5_000
@@ -100,6 +112,73 @@ def test_what_cannot_be_seen_is_shown_as_escapes(tmp_path: Path) -> None:
     assert all(each.isprintable() or each == "\n" for each in listed)
 
 
+# What a body, or a frontmatter, may have any number of.
+UNITS = {
+    "rows of a table": "| a | b |\n| - | - |\n",
+    "definitions": "[a]: b\n",
+    "half of a definition": "[a]: <b\n",
+    "half of a link": "[a\n",
+    "links": "[a](b.md) ",
+    "images": "![a](",
+    "comments": "<!--\n",
+    "tags": "<a\n",
+    "headings without text": "#\n",
+    "headings by a line": "a\n===\n",
+    "lines": "\n",
+    "stars": "**a",
+    "underscores": "__a ",
+    "tabs": "\t",
+    "lazy lines": "> a\nb\n",
+    "quotes in lists": "> - ",
+    "numbers": "1. ",
+    "fences of two kinds": "```\n~~~\n",
+    "long fences": "`````",
+    "indented code": "    a\n\n",
+    "entities": "&#27;",
+    "labels": "**Bad**\n\n**Good**\n\n",
+    "backslashes": "\\",
+    "what cannot be seen": "\u202e\x1b",
+    "breaks": "* * *\n",
+}
+ROWS = {
+    "fields": "k{i}: v\n",
+    "the same field": "x: v\n",
+    "comments": "# a\n",
+    "items": "- a\n",
+    "quotes": "'",
+    "escapes": '"\\x41"\n',
+    "anchors": "&a ",
+    "aliases": "*a ",
+    "tags": "!!str ",
+    "questions": "? a\n",
+    "colons": ": ",
+    "spaces": "  ",
+    "lines of a block": "  a\n",
+    "documents": "---\n",
+    "numbers": "1:00:",
+    "merges": "<<: a\n",
+}
+
+
+def body(unit: str) -> Callable[[int], dict[str, str | bytes]]:
+    """A rule whose body has the unit 4 n times."""
+    return lambda n: {"rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + unit * 4 * n}
+
+
+def header(unit: str) -> Callable[[int], dict[str, str | bytes]]:
+    """A rule whose frontmatter has the unit n times, on lines of a field and in a list."""
+
+    def made(n: int) -> dict[str, str | bytes]:
+        rows = "".join(unit.replace("{i}", str(i)) for i in range(n))
+        return {
+            "rules/asyncio-x.md": f"---\ntitle: Zebra\n{rows}\n---\n# Zebra\n",
+            "rules/asyncio-y.md": f"---\ntitle: Zebra\nx: |\n{rows}\n---\n# Zebra\n",
+            "rules/asyncio-z.md": f"---\ntitle: Zebra\nx: {rows}\n---\n# Zebra\n",
+        }
+
+    return made
+
+
 # Each from a number of repetitions to files that hold a pack up, if anything can.
 SHAPES: dict[str, Callable[[int], dict[str, str | bytes]]] = {
     "a heading of one bracket": lambda n: {"rules/_sections.md": "## x (" + "a" * 20 * n},
@@ -172,6 +251,32 @@ SHAPES: dict[str, Callable[[int], dict[str, str | bytes]]] = {
     "items of a checklist": lambda n: {
         "checklists/x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "- [ ] `a` `b`\n" * n
     },
+    **{f"body: {name}": body(unit) for name, unit in UNITS.items()},
+    **{f"yaml: {name}": header(unit) for name, unit in ROWS.items()},
+    "topics outside": lambda n: {
+        FILE: json.dumps(
+            {
+                "rules": ["asyncio-timeout"] * n,
+                "outside": [f"topic {i}" for i in range(n)],
+                "terms": {"zebra": [i for p in range(n) for i in (n + p, 1)]},
+            }
+        )
+    },
+    "names of files": lambda n: {
+        f"rules/asyncio-{i}-zebra-zebra.md": "---\ntitle: T\n---\n# T\n" for i in range(n // 8)
+    },
+    "names of many parts": lambda n: {
+        f"rules/{'a-' * 100}{i}.md": "---\ntitle: T\n---\n# T\n" for i in range(n // 16)
+    },
+    "folders beside each other": lambda n: {f"rules/d{i}/x.md": "# T\n" for i in range(n // 16)},
+    "files that are no rules": lambda n: {f"assets/{i}.bin": "\0" for i in range(n // 8)},
+    "one id in many folders": lambda n: {f"rules/d{i}/x.md": "# T\n" for i in range(n // 16)},
+    "a list in the skill": lambda n: {"SKILL.md": "<!-- rules -->\n" * 4 * n},
+    "links of a skill": lambda n: {"SKILL.md": "](https://" * 4 * n},
+    "links in a rule": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n## References\n\n"
+        + "[a](https://b.c/d) " * 2 * n
+    },
 }
 
 
@@ -183,8 +288,12 @@ def test_no_file_costs_more_than_its_size(shape: str, tmp_path: Path) -> None:
     def use(folder: Path) -> None:
         library = Library.open([folder])
         library.search("zebra zebar")
+        with suppress(NotFoundError):
+            library.get("asyncio-zebra-zebar")
         for pack in library.packs.values():
             author.problems(pack)
+            with suppress(PackError):
+                list(derived(pack, folder))
             for document in pack.documents:
                 assert len(document.sections) <= MAX_FILE
             for found in pack.rules:
@@ -193,16 +302,18 @@ def test_no_file_costs_more_than_its_size(shape: str, tmp_path: Path) -> None:
 
     def spent(size: int) -> float:
         folder = write(own(tmp_path / str(size)), SHAPES[shape](size))
-        best = float("inf")
-        for _ in range(3):
-            gc.collect()
-            start = time.thread_time()
-            use(folder)
-            best = min(best, time.thread_time() - start)
-        return best
+        gc.collect()
+        start = time.thread_time()
+        use(folder)
+        return time.thread_time() - start
 
     spent(10)  # what is imported and compiled once
-    assert spent(4_000) < 28 * spent(500), "8 times would be linear, 64 quadratic"
+    small = large = float("inf")
+    for _ in range(3):
+        small, large = min(small, spent(500)), min(large, spent(4_000))
+        if large < 20 * small:
+            break
+    assert large < 28 * small, "8 times would be linear, 64 quadratic"
 
 
 def test_a_long_block_is_cut_and_not_left_out(tmp_path: Path) -> None:
@@ -237,3 +348,69 @@ def test_thousands_of_categories_are_listed_as_far_as_they_fit(tmp_path: Path) -
     listed = render.catalogue(Library.open([write(folder, dict(files))]))
     assert listed.count("\n## c") > 1_000
     assert tokens(listed) <= render.MAX_ANSWER * 1.1
+
+
+def hostile_categories(folder: Path, count: int) -> Library:
+    """A pack of so many categories, whose names are as long as names are let in."""
+    (own(folder) / "rules" / "_sections.md").unlink()
+    files: dict[str, str | bytes] = {
+        f"rules/c{number:04}-x.md": f"---\ntitle: {'t' * 3_000}\ncategory: {number:04}{'c' * 3_000}\n---\n# t\n"
+        for number in range(count)
+    }
+    return Library.open([write(folder, files)])
+
+
+def test_what_every_session_begins_with_is_bounded(tmp_path: Path) -> None:
+    library = hostile_categories(tmp_path, 100)
+    said = [description(name, library) for name in TOOLS] + [instructions(library)]
+    assert max(map(tokens, said)) < 1_000
+    assert tokens(render.nothing(library, "tulips")) < 5_000
+
+
+def test_a_prompt_is_bounded_in_its_answer_and_in_what_it_takes(tmp_path: Path) -> None:
+    more = {f"rules__asyncio-{number:04}.md": rule(f"Rule {number}") for number in range(3_000)}
+    prompts = Prompts(Library.open([own(tmp_path, **more)]))
+    for text in (prompts.plan_work("asyncio", "bound"), prompts.review_code("asyncio")):
+        assert tokens(text) <= render.MAX_ANSWER * 1.1
+    for between in (",", " "):
+        with pytest.raises(PackError, match=f"1 to {MAX_CATEGORIES}|no category"):
+            prompts.review_code(between.join(["asyncio"] * (MAX_CATEGORIES + 1)))
+
+
+@pytest.mark.parametrize("name", [" ", "0,", "a b,c", "\u202e"])
+def test_a_category_of_any_name_can_be_asked_for(tmp_path: Path, name: str) -> None:
+    folder = own(tmp_path)
+    text = f"---\ntitle: T\ncategory: {json.dumps(name)}\n---\n# T\n"
+    try:
+        write(folder, {"rules/x.md": text, f"rules/{name}.md": "# T\n"})
+    except OSError:  # Windows takes no such names
+        pytest.skip("this system has no such file names")
+    library = Library.open([folder])
+    for category in library.categories:
+        assert category.strip()
+        assert Tools(library).load_category(category).data["items"]
+        assert Prompts(library).review_code(category).count("tokens): ") >= 1
+
+
+def test_a_rule_without_a_text_says_so(tmp_path: Path) -> None:
+    folder = own(tmp_path, **{"rules__asyncio-x.md": "---\ntitle: T\n---\n \n"})
+    answer = Tools(Library.open([folder])).read_rules(["asyncio-x"])
+    assert answer.text.strip() == "rules/asyncio-x.md has no text."
+
+
+def test_an_unknown_name_is_compared_with_few(tmp_path: Path) -> None:
+    """Of 4,000 rules with no more than 1,000."""
+
+    def spent(size: int) -> float:
+        more = {f"rules__asyncio-name-{n:04}.md": "# T\n" for n in range(size)}
+        tools = Tools(Library.open([own(tmp_path / str(size), **more)]))
+        best = float("inf")
+        for _ in range(3):
+            start = time.thread_time()
+            with pytest.raises(NotFoundError, match="nearest: asyncio-name-"):
+                tools.read_rules([f"asyncio-nime-{n:04}" for n in range(MAX_IDS)])
+            best = min(best, time.thread_time() - start)
+        return best
+
+    spent(10)
+    assert spent(4_000) < 5 * spent(500), "twice as many are compared; all would be eight times"

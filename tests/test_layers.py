@@ -46,7 +46,7 @@ INSIDE = {
     "check": (),
     "serve": (
         ("connections", "log", "pages", "stdio", "tools"),
-        ("drain", "skills", "watch"),
+        ("bind", "drain", "skills", "watch"),
         ("requests", "workers"),
         ("server",),
         ("http",),
@@ -58,7 +58,7 @@ INSIDE = {
         ("commands",),
     ),
 }
-WITH_MCP = {"serve.skills", "serve.server", "serve.stdio", "serve.pages"}
+WITH_MCP = {"serve.bind", "serve.skills", "serve.server", "serve.stdio", "serve.pages"}
 MOST_LINES = 250
 
 

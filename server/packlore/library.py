@@ -155,11 +155,19 @@ class Library:
 
     def category_id(self, name: str) -> str:
         """The id of a category given by id or title. NotFoundError names those that exist."""
-        wanted = name.strip().lower()
-        for category in self.categories.values():
-            if wanted in (category.id.lower(), category.title.lower()):
-                return category.id
-        raise NotFoundError(_unknown("category", name, self.categories))
+        found = self._category_ids.get(name.strip().lower())
+        if found is None:
+            raise NotFoundError(_unknown("category", name, self.categories))
+        return found
+
+    @cached_property
+    def _category_ids(self) -> Mapping[str, str]:
+        """The id of each category by its id and its title in lower case; the first has a name."""
+        found: dict[str, str] = {}
+        for each in self.categories.values():
+            for called in (each.id, each.title):
+                found.setdefault(called.strip().lower(), each.id)
+        return found
 
     def pack_key(self, name: str) -> str:
         """The key of a pack. NotFoundError names those that exist."""

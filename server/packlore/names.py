@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote
 
@@ -12,6 +13,10 @@ from packlore.find import Entry
 from packlore.pack import SERVED_FOLDERS, Document, Pack, Rule
 
 SCHEME = "skill://"
+MAX_COMPARED = 1_000
+"""Ids that an unknown name is compared with."""
+ALIKE = 3
+"""Letters that they begin with, where there are more."""
 MAX_SHOWN = 80
 """Characters of a name that is repeated in an error."""
 
@@ -23,8 +28,10 @@ class Names:
         self.roots = {key: f"{SCHEME}{path}" for key, path in _paths(packs)}
         self._several = len(packs) > 1
         self._known: dict[str, list[Entry]] = {}
+        self._ids: dict[str, Entry] = {}
         for entry in entries:
             item = entry.item
+            self._ids.setdefault(item.id.lower(), entry)
             names = dict.fromkeys((item.id, item.path, item.path.removesuffix(".md")))
             root = self.roots[entry.pack].removeprefix(SCHEME)
             for name in names:
@@ -51,14 +58,22 @@ class Names:
         return found[0]
 
     def _nearest(self, wanted: str) -> list[str]:
-        """The ids that look most like `wanted`, each item once."""
-        near = get_close_matches(wanted, self._known, n=8, cutoff=0.5)
-        names = (self._known[each][0] for each in near)
-        return list(
-            dict.fromkeys(
-                f"{each.pack}/{each.item.id}" if self._several else each.item.id for each in names
-            )
-        )[:3]
+        """The ids that look most like `wanted`. Of many only those are compared that begin as it
+        does: a comparison takes a hundredth of a millisecond."""
+        name = wanted.rpartition("/")[2].removesuffix(".md")
+        ids: Collection[str] = self._ids
+        if len(ids) > MAX_COMPARED:
+            alike = (each for each in ids if each.startswith((wanted[:ALIKE], name[:ALIKE])))
+            ids = list(islice(alike, MAX_COMPARED))
+        near = [each for text in dict.fromkeys((name, wanted)) for each in _close(text, ids)]
+        entries = (self._ids[each] for each in dict.fromkeys(near))
+        return [
+            f"{each.pack}/{each.item.id}" if self._several else each.item.id for each in entries
+        ][:3]
+
+
+def _close(text: str, names: Collection[str]) -> list[str]:
+    return get_close_matches(text, names, n=3, cutoff=0.5)
 
 
 def _forms(name: str) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""Answers as Markdown. Pure; the command line and the MCP tools share it."""
+"""Answers as Markdown. Pure; the command line and the MCP tools share it. No answer holds a
+character that cannot be seen, and none is empty."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 from packlore.find import EVERYTHING, Entry, Filter, Hit, english
 from packlore.library import Library
-from packlore.pack import Document, Rule, tokens
+from packlore.pack import Document, Rule, tokens, visible
 
 MAX_BRIEF = 700
 """Tokens of a rule in brief; a longer one is cut after a paragraph."""
@@ -20,6 +21,8 @@ MAX_NAMED = 50
 """Names of what was left out of an answer."""
 MAX_ROWS = 200
 """Items of an answer that a program is told of."""
+_GAP = re.compile(r"\n{3,}")
+_MARK = re.compile(r"^```", re.MULTILINE)
 _DROPPED = re.compile(r"^(?:incorrect|references?|related)\b", re.IGNORECASE)
 
 
@@ -47,8 +50,10 @@ def nothing(library: Library, query: str, where: Filter = EVERYTHING) -> str:
             rows = "\n".join(_rows(library, others))
             return f"{said[0]} Without that filter:\n{rows}\n"
         said.append("Without that filter nothing fits either.")
-    names = ", ".join(library.categories)
-    said.append(f"The rules here are about: {names or 'nothing yet'}.")
+    names = list(library.categories)
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    listed = ", ".join(names[:MAX_NAMED]) + more
+    said.append(f"The rules here are about: {listed or 'nothing yet'}.")
     if near := library.nearest(query):
         said.append(f"Nearest: {library.name(near.pack, near.item)} ({near.item.title}).")
     if not english(query):
@@ -83,8 +88,8 @@ def in_brief(library: Library, entries: Sequence[Entry]) -> str:
 
 
 def lines(library: Library, entries: Sequence[Entry]) -> str:
-    """One line an item."""
-    return "\n".join(line(library, entry) for entry in entries) + "\n"
+    """One line an item, up to MAX_ANSWER tokens."""
+    return cut("\n".join(line(library, entry) for entry in entries) + "\n", MAX_ANSWER)
 
 
 def brief(rule: Rule) -> str:
@@ -96,8 +101,8 @@ def brief(rule: Rule) -> str:
     for start, end in sorted(_dropped(rule, first + len(rows))):
         kept += rows[at - first : max(start, at) - first]
         at = max(at, end)
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join([*kept, *rows[at - first :]]))
-    return cut(text.strip("\n") + "\n", MAX_BRIEF)
+    text = _GAP.sub("\n\n", "\n".join([*kept, *rows[at - first :]]))
+    return cut(_shown(text, rule.path), MAX_BRIEF)
 
 
 def _dropped(rule: Rule, end: int) -> Iterator[tuple[int, int]]:
@@ -116,7 +121,7 @@ def _dropped(rule: Rule, end: int) -> Iterator[tuple[int, int]]:
 
 def excerpt(document: Document) -> str:
     """The beginning of a document."""
-    return cut(document.text, MAX_BRIEF) if document.text else f"{document.path} is not text.\n"
+    return cut(_body(document), MAX_BRIEF)
 
 
 def cut(text: str, limit: int) -> str:
@@ -131,7 +136,7 @@ def cut(text: str, limit: int) -> str:
             kept = kept[:end]
             break
     kept = kept.rstrip()
-    closing = "\n```" if len(re.findall(r"^```", kept, re.MULTILINE)) % 2 else ""
+    closing = "\n```" if len(_MARK.findall(kept)) % 2 else ""
     return f"{kept}{closing}\n\n(cut here: {tokens(text) - tokens(kept)} tokens more)\n"
 
 
@@ -182,9 +187,14 @@ def _head(library: Library, hit: Hit) -> str:
 
 
 def _body(item: Rule | Document) -> str:
-    if isinstance(item, Rule):
-        return item.body
-    return item.text or f"{item.path} is not text.\n"
+    if isinstance(item, Document) and not item.text:
+        return f"{item.path} is not text.\n"
+    return _shown(item.body if isinstance(item, Rule) else item.text, item.path)
+
+
+def _shown(text: str, path: str) -> str:
+    """Text of a pack as it is handed out: visible, and said to be empty where it is."""
+    return visible(text).strip("\n") + "\n" if text.strip() else f"{path} has no text.\n"
 
 
 def _up_to(library: Library, entries: Sequence[Entry], text: Callable[[Entry], str]) -> str:

@@ -153,3 +153,11 @@ def test_an_index_that_the_skill_file_does_not_link_to_names_no_rule(tmp_path: P
     folder = own(tmp_path, **{"SKILL.md": skill, "rules___index.md": "- `asyncio-timeout`\n"})
     (problem,) = [each for pack in read(folder) for each in author.problems(pack)]
     assert (problem.path, problem.code) == ("SKILL.md", "skill-rule")
+
+
+def test_a_version_that_looks_like_a_group_of_a_pattern_is_written_as_it_is(tmp_path: Path) -> None:
+    folder = own(tmp_path)
+    skill = (folder / "SKILL.md").read_text().replace('"1.2.3"', r"'1.2.3\g<9>\1'")
+    write(folder, {"SKILL.md": skill, "gemini-extension.json": '{"version": "0"}\n'})
+    assert "gemini-extension.json" in build(folder)
+    assert (folder / "gemini-extension.json").read_text() == '{"version": "1.2.3\\g<9>\\1"}\n'

@@ -171,3 +171,10 @@ def test_a_folder_that_cannot_be_read_is_a_problem(
     (problem,) = [each for each in pack.problems if each.code == "unreadable"]
     assert str(problem) == "references/deep:1: error: unreadable left out: Permission denied"
     assert [rule.id for rule in pack.rules] == ["asyncio-timeout"]
+
+
+def test_line_ends_of_windows_are_ours_in_every_text(tmp_path: Path) -> None:
+    folder = own(tmp_path, **{"examples__x.py": b"a = 1\r\nb = 2\rc = 3\n"})
+    (pack,) = read(folder)
+    (example,) = [each for each in pack.documents if each.kind == "example"]
+    assert example.text == "a = 1\nb = 2\nc = 3\n"

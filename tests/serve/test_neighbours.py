@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -11,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tests.packs import own
 from tests.serve.test_http import HEADERS, INITIALIZE, serving
 from tests.serve.test_server import HANDSHAKE, call
 from tests.services import Program, serving_process
-from tests.services.process import HOST
+from tests.services.process import HOST, free_port
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, /proc and pipes of POSIX")
 
@@ -44,6 +44,10 @@ LISTEN = {
         },
     },
 }
+REQUESTS = 1_000
+"""Over the restarts of a server."""
+PATIENT = 60
+"""Seconds that a client waits."""
 MODERN = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n"
 
 
@@ -176,42 +180,70 @@ def test_without_watch_there_is_no_stream_to_open(folder: Path) -> None:
         assert made.recv(12) == b"HTTP/1.1 404"
 
 
+@contextmanager
+def served_at(port: int, folder: Path, workers: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server at this very port, as one that is started again has it."""
+    command = [sys.executable, "-m", "packlore", "serve", "--http", "--pack", str(folder)]
+    command += ["--port", str(port), "--workers", workers]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def once(client: http.client.HTTPConnection, *, keeps: bool) -> int:
+    """The status of one answer, on the connection that is open or else on a new one."""
+    body = json.dumps(INITIALIZE)
+    until = time.monotonic() + PATIENT
+    while client.sock is None:
+        try:
+            client.connect()
+        except ConnectionRefusedError:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    client.request("POST", "/mcp", body, {**HEADERS, **({} if keeps else {"Connection": "close"})})
+    answer = client.getresponse()
+    answer.read()
+    return answer.status
+
+
 @pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_was_accepted_before_the_end_is_answered(
+@pytest.mark.timeout(300)
+def test_of_a_thousand_requests_over_three_restarts_none_is_lost(
     folder: Path, workers: str, keeps: bool
 ) -> None:
     """Clients retry a refused connect and nothing else."""
+    port, left = free_port(), iter(range(REQUESTS))
     lost: list[str] = []
-    answered = 0
+    answered: list[int] = []
 
-    def ask(program: Program, stop: threading.Event) -> int:
-        done = 0
-        limits = httpx.Limits(max_keepalive_connections=1 if keeps else 0)
-        with httpx.Client(limits=limits, timeout=60) as client:
-            while not stop.is_set():
-                try:
-                    answer = client.post(f"{program.url}/mcp", json=INITIALIZE, headers=HEADERS)
-                    assert answer.status_code == 200
-                    done += 1
-                except httpx.ConnectError as error:
-                    if "refused" not in str(error).lower():
-                        lost.append(repr(error))
-                    stop.wait(0.05)
-                except (httpx.HTTPError, AssertionError) as error:
-                    lost.append(repr(error))
-        return done
+    def ask() -> None:
+        client = http.client.HTTPConnection(HOST, port, timeout=PATIENT)
+        for _ in left:
+            try:
+                answered.append(once(client, keeps=keeps))
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(repr(error))
+                client.close()
+        client.close()
 
-    for _ in range(2):
-        stop = threading.Event()
-        with serving(folder, "--workers", workers) as program, ThreadPoolExecutor(8) as pool:
-            asking = [pool.submit(ask, program, stop) for _ in range(8)]
-            time.sleep(3)
-            assert program.terminate(60) in (0, -signal.SIGTERM)
-            stop.set()
-            answered += sum(each.result() for each in asking)
+    asking = [threading.Thread(target=ask) for _ in range(8)]
+    for each in asking:
+        each.start()
+    for part in (1, 2, 3, 4):
+        with served_at(port, folder, workers) as process:
+            while len(answered) + len(lost) < REQUESTS * part // 4:
+                assert process.poll() is None
+                time.sleep(0.005)
+            if part == 4:  # nobody asks any more
+                for each in asking:
+                    each.join(PATIENT)
+            process.terminate()
+            assert process.wait(60) in (0, -signal.SIGTERM)
     assert lost == []
-    assert answered > 20
+    assert answered == [200] * REQUESTS
 
 
 def test_workers_end_with_their_parent(folder: Path) -> None:
@@ -259,6 +291,11 @@ def test_a_log_that_nobody_reads_holds_nobody_up(folder: Path) -> None:
             with httpx.Client(timeout=60) as client:
                 for _ in range(MAX_WAITING + 700):
                     assert client.get(f"{url}{path}").status_code in (404, 405)
+            port = int(url.rpartition(":")[2])
+            for _ in range(2_500):  # uvicorn says of each that it is none
+                with socket.create_connection((HOST, port), timeout=30) as made:
+                    made.sendall(b"\x16\x03\x01\r\n\r\n")
+                    assert made.recv(12) == b"HTTP/1.1 400"
         finally:
             process.kill()
 

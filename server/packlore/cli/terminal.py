@@ -15,6 +15,7 @@ from packlore.pack import visible
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
+_TICKS = re.compile(r"`+")
 _HEADER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
 
 
@@ -117,6 +118,6 @@ def _parts(text: str) -> Iterator[str]:
     """Frontmatter as a block of YAML, then the rest: as Markdown it would be a heading."""
     header = _HEADER.match(text)
     if header:
-        fence = "`" * (3 + max((len(run) for run in re.findall(r"`+", header[1])), default=0))
+        fence = "`" * (3 + max((len(run) for run in _TICKS.findall(header[1])), default=0))
         yield f"{fence}yaml\n{header[1]}{fence}\n"
     yield text[header.end() :] if header else text

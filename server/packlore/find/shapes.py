@@ -21,7 +21,7 @@ MAX_DEPTH = 8
 _BLOCK = re.compile(
     r"(?:async +)?(?P<word>for|while|with|try|except\*?|finally|else|elif|if|def|class)\b(?P<rest>.*)"
 )
-_CALL = re.compile(r"([^\W\d]\w*)\(")
+_CALL = re.compile(r"\b\d*+([^\W\d]\w*+)\(")
 _NAME = re.compile(r"[^\W\d]\w*")
 _FRESH = re.compile(r"(?:async +)?def\b|class\b|@")
 _SAID = re.compile(r"\b(?:await|yield|return|raise|continue|break|pass)\b")

@@ -23,7 +23,7 @@ from packlore.pack.model import (
     unreadable,
 )
 from packlore.pack.parse import Parsed, parse
-from packlore.pack.values import string, strings
+from packlore.pack.values import name, string, strings
 
 _KINDS: Mapping[str, Kind] = {
     "SKILL.md": "skill",
@@ -77,9 +77,9 @@ def assemble(
     metadata = frontmatter.get("metadata")
     version = metadata.get("version") if isinstance(metadata, dict) else None
     return Pack(
-        name=string(frontmatter.get("name")) or folder_name or "pack",
+        name=name(frontmatter.get("name")) or name(folder_name) or "pack",
         folder=folder,
-        version=string(version) or string(frontmatter.get("version")),
+        version=name(version) or name(frontmatter.get("version")),
         description=string(frontmatter.get("description")),
         frontmatter=frontmatter,
         categories=with_those_of(categories, rules),
@@ -106,7 +106,7 @@ def _text(file: PackFile, problems: list[Problem]) -> str | None:
             message = "kept as an asset, not as text: it holds a NUL byte"
             problems.append(Problem(file.path, line, "encoding", message))
         return None
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _is_rule(path: str, parsed: Parsed) -> bool:
@@ -139,7 +139,7 @@ def _rule(
     if not fields and not parsed.problems:
         odd("frontmatter-missing", "no frontmatter: title, impact and category are guessed")
     title = string(fields.get("title")) or _heading(parsed) or stem.replace("-", " ")
-    category = string(fields.get("category")) or prefix(stem, categories)
+    category = name(fields.get("category")) or name(prefix(stem, categories)) or "other"
     if fields and categories and category not in categories:
         odd("category-unknown", f"category {category!r} is not one of {named(categories)}")
     impact = impact_in(string(fields.get("impact")))
@@ -160,7 +160,7 @@ def _rule(
         symptoms=strings(fields.get("symptoms"), separator=None),
         aliases=strings(fields.get("aliases")),
         applies=(
-            {name: string(value) for name, value in applies.items()}
+            {string(library): string(value) for library, value in applies.items()}
             if isinstance(applies, dict)
             else {}
         ),
@@ -182,7 +182,7 @@ def _document(path: str, parsed: Parsed | None, text: str) -> Document:
         path=path,
         kind=kind,
         title=title,
-        category=string(fields.get("category")),
+        category=name(fields.get("category")),
         tags=strings(fields.get("tags")),
         rules=strings(fields.get("rules")),
         text=parsed.body.strip("\n") + "\n" if parsed else text,

@@ -14,7 +14,9 @@ from packlore.pack.lint import INDEX, MAX_SKILL, VERSION
 from packlore.pack.model import Pack, tokens
 from packlore.pack.read import read
 
-_LIST = re.compile(r"(<!-- rules[^>]*-->\r?\n).*?(<!-- /rules -->)", re.DOTALL)
+_LIST = re.compile(r"(<!-- rules[^<>]*-->\r?\n)(?:(?!<!-- rules).)*?(<!-- /rules -->)", re.DOTALL)
+_VERSION = re.compile(r'("version":\s*")[^"]*(")')
+_LINK = re.compile(r"\]\((https?://[^)\]\s]+)\)")
 OURS = "<!-- derived by `packlore build` -->\n"
 """How INDEX begins: what does not is its author's, and is not touched."""
 MANIFESTS = (
@@ -72,7 +74,7 @@ def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str | None]]:
                 text = path.read_bytes().decode()
             except UnicodeDecodeError as error:
                 raise PackError(f"{path} is not UTF-8: {error}") from error
-            yield name, re.sub(r'("version":\s*")[^"]*(")', rf"\g<1>{pack.version}\g<2>", text)
+            yield name, _VERSION.sub(lambda match: match[1] + pack.version + match[2], text)
 
 
 def _lists(pack: Pack) -> Iterator[tuple[str, str | None]]:
@@ -128,7 +130,7 @@ def metadata(pack: Pack) -> dict[str, Any]:
             for rule in pack.rules
             for section in rule.sections
             if section.title == "References"
-            for match in re.findall(r"\]\((https?://[^)\s]+)\)", section.prose)
+            for match in _LINK.findall(section.prose)
         }
     )
     return {

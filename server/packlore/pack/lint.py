@@ -6,6 +6,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from urllib.parse import unquote
 
 from packlore.pack.categories import section
@@ -14,6 +15,7 @@ from packlore.pack.markdown import FENCE
 from packlore.pack.model import Pack, Problem, tokens
 from packlore.pack.parse import parse
 from packlore.pack.starter import TEMPLATE
+from packlore.pack.values import visible
 
 MAX_SKILL = 2_000
 """Tokens that SKILL.md stays under, whatever the number of rules."""
@@ -26,8 +28,11 @@ MAX_DESCRIPTION = 1_024
 SKILL_FIELDS = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 DOCUMENT_FIELDS = ("title", "category", "tags", "rules")
 
-VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
+VERSION = re.compile(r"\d++\.\d++\.\d++\S*+")
 _NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
+_SPAN = re.compile(r"`[^`\n]*`")
+_NAMED = re.compile(r"`([\w-]+)`")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:")
 _WORD = re.compile(r"[\w-]+")
 
 
@@ -37,8 +42,8 @@ Check = Callable[[Pack], Iterator[Problem]]
 def lint(pack: Pack, also: Iterable[Check] = ()) -> tuple[Problem, ...]:
     """All problems of a pack, those of reading it first; by path and line within each check.
     `also` are the checks of those who read more out of a pack than this package does."""
-    checks = (*CHECKS, *also)
-    return (*pack.problems, *(problem for check in checks for problem in check(pack)))
+    found = (*pack.problems, *(each for check in (*CHECKS, *also) for each in check(pack)))
+    return tuple(replace(each, message=visible(each.message)) for each in found)
 
 
 def files(pack: Pack) -> Iterator[Problem]:
@@ -95,7 +100,7 @@ def checklists(pack: Pack) -> Iterator[Problem]:
     for document in lists:
         for number, row in enumerate(document.text.split("\n"), start=document.line):
             if row.lstrip().startswith("- ["):
-                found = known & set(re.findall(r"`([\w-]+)`", row))
+                found = known & set(_NAMED.findall(row))
                 named |= found
                 if not found:
                     message = "an item names no rule: end it with the rule's id in backticks"
@@ -141,7 +146,7 @@ def links(pack: Pack) -> Iterator[Problem]:
         for number, row in enumerate(_without_code(text).split("\n"), start=first):
             for match in LINK.finditer(row):
                 target = unquote(match["target"].partition("#")[0])
-                if not target or re.match(r"^[a-z][a-z0-9+.-]*:", target):
+                if not target or _ADDRESS.match(target):
                     continue
                 place = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
                 if place not in served:
@@ -192,7 +197,7 @@ def _stands(rule_id: str, text: str) -> bool:
 def _without_code(text: str) -> str:
     """The text with its code blank, so that line numbers stay."""
     blank = FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)
-    return re.sub(r"`[^`\n]*`", "", blank)
+    return _SPAN.sub("", blank)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 FENCE = re.compile(
-    r"^ {0,3}(```+|~~~+).*\n((?:(?! {0,3}\1[`~]*[ \t]*\n).*\n)*)(?: {0,3}\1.*\n)?", re.MULTILINE
+    r"^ {0,3}(`{3,}+|~{3,}+).*\n((?:(?! {0,3}\1[`~]*[ \t]*\n).*\n)*)(?: {0,3}\1.*\n)?", re.MULTILINE
 )
 """A block of code: its marks and what is in it. It ends where the text does, if nothing closes it."""
 HEADING = re.compile(r"^#{1,6}[ \t]+(.*)$", re.MULTILINE)

@@ -24,6 +24,12 @@ PROOFS = "tests/proofs"
 PLACEHOLDER = "CATEGORY-NAME"
 """What the id of the new rule replaces in a template."""
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_DETECTOR = re.compile(r"rules/[^_].*\.yml")
+_LANGUAGE = re.compile(rb"^language: *(\w+)", re.MULTILINE)
+_FIELDS = {
+    name: re.compile(rf"^{name}:[^\r\n]*", re.MULTILINE) for name in ("title", "category", "impact")
+}
+_TITLE = re.compile(r"^# [^\r\n]*", re.MULTILINE)
 _HEADER = re.compile(r"\A---\r?\n.*?^---\r?$", re.DOTALL | re.MULTILINE)
 
 
@@ -74,7 +80,7 @@ def new_rule(pack: Pack, folder: Path, name: str) -> New:
         proof = f"{PROOFS}/test_{name.replace('-', '_')}.py"
         files[proof] = _template(folder / PROOFS / "_template.py", PROOF).replace(PLACEHOLDER, name)
         steps.append(f"{proof}: what each block does with the same work; run it")
-    detectors = [file for file in pack.files if re.fullmatch(r"rules/[^_].*\.yml", file.path)]
+    detectors = [file for file in pack.files if _DETECTOR.fullmatch(file.path)]
     if detectors or "rules/_template.yml" in own:
         detector = f"rules/{name}.yml"
         text = own.get("rules/_template.yml") or DETECTOR.format(language=_language(detectors))
@@ -119,8 +125,8 @@ def filled(template: str, name: str, category: Category) -> str:
     if category.impact:
         known["impact"] = category.impact.label
     for field, value in known.items():
-        head = re.sub(rf"^{field}:[^\r\n]*", f"{field}: {value}", head, flags=re.MULTILINE)
-    body = re.sub(r"^# [^\r\n]*", f"# {words}", body, count=1, flags=re.MULTILINE)
+        head = _FIELDS[field].sub(lambda _: f"{field}: {value}", head)  # noqa: B023 used at once
+    body = _TITLE.sub(f"# {words}", body, count=1)
     return (head + body).replace(PLACEHOLDER, name)
 
 
@@ -146,6 +152,6 @@ def _template(path: Path, otherwise: str) -> str:
 def _language(detectors: list[PackFile]) -> str:
     """What the pack's detectors read, by the first that says it."""
     for file in detectors:
-        if found := re.search(rb"^language: *(\w+)", file.data, re.MULTILINE):
+        if found := _LANGUAGE.search(file.data):
             return found[1].decode()
     return "python"

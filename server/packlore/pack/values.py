@@ -6,12 +6,15 @@ import re
 
 MAX_TEXT = 2_000
 """Characters of one line of text: of a title, a symptom, a description."""
+MAX_NAME = 200
+"""Characters of a name that each list and each session begins with: of a pack, a category."""
 _ODD = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    r"\ufff9-\ufffb\U000e0000-\U000e007f]"
+    r"\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 """Characters that are not seen and do something: of terminals, of directions, tags. Not those that
-join letters, which some scripts and pictures need."""
+join letters, which some scripts and pictures need. Halves of a pair are none at all, and no text
+that holds one can be sent."""
 
 
 def visible(text: str) -> str:
@@ -30,6 +33,11 @@ def string(value: object) -> str:
         return ""
     text = " ".join(str(value).split())
     return visible(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…")
+
+
+def name(value: object) -> str:
+    """The same for what a pack or a category goes by."""
+    return string(value)[:MAX_NAME].rstrip()
 
 
 def strings(value: object, separator: str | None = ",") -> tuple[str, ...]:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOCAL_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
+_PORT = re.compile(r":\d*$")
 HEALTH = "/health"
+MAX_CLIENT, MAX_METHOD, MAX_PATH = 64, 20, 200
+"""Characters of a line of the log: a request may have 64 KB of each."""
 
 
 def guard(
@@ -90,10 +93,11 @@ def _log(app: App) -> App:
         try:
             await app(scope, receive, count)
         finally:
-            client = (scope.get("client") or ("-",))[0]
+            client = (scope.get("client") or ("-",))[0]  # a proxy on this machine says which
             spent = (time.perf_counter() - start) * 1000
-            told = (client, scope["method"], scope["path"][:200])
-            asked = " ".join(json.dumps(each)[1:-1] for each in told)  # a line stays a line
+            told = (client[:MAX_CLIENT], scope["method"][:MAX_METHOD], scope["path"][:MAX_PATH])
+            # A line stays a line, and has as many words as it has fields.
+            asked = " ".join(json.dumps(each)[1:-1].replace(" ", "%20") for each in told)
             say(f"{asked} {status} {spent:.1f}ms {sent}B")
 
     return logged
@@ -106,7 +110,7 @@ def _of_known_hosts(app: App, hosts: tuple[str, ...]) -> App:
     async def known(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             given = next((v for k, v in scope["headers"] if k == b"host"), b"").decode("latin-1")
-            name = re.sub(r":\d*$", "", given.lower())
+            name = _PORT.sub("", given.lower())
             if not {given.lower(), name, f"{name}:*"} & {*hosts}:
                 await respond(send, 421, b"this Host is not served here: --allowed-host\n")
                 return

@@ -90,6 +90,7 @@ def serve_http(options: Options) -> None:
         )
     if TOKEN in os.environ and not os.environ[TOKEN].strip():
         raise BadArgumentError(f"{TOKEN} is empty: set a token, or unset it to serve everyone")
+    log.set_up()
     library = Library.open(map(Path, options.packs))  # fails here, not in each worker
     os.environ[OPTIONS] = json.dumps({**asdict(options), "digest": library.digest})
     if TOKEN not in os.environ and options.host not in LOOPBACK:
@@ -104,6 +105,7 @@ def serve_http(options: Options) -> None:
         ws="none",
         loop="asyncio",
         backlog=min(BACKLOG, most_open()),
+        log_config=None,  # uvicorn's own would wait for who reads stderr
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_TIMEOUT,

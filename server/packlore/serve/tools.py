@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -17,9 +18,12 @@ from packlore import render
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.find import Entry
 from packlore.library import MAX_LIMIT, Library
+from packlore.pack import visible
 
 MAX_IDS = 20
 """Items of one read."""
+MAX_CATEGORIES = 20
+"""Categories of one prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,9 @@ class Prompts:
 
     def review_code(self, category: str, code: str = "") -> str:
         """Review code against the checklists of one or several categories."""
-        basis = "\n".join(map(self._basis, self._categories(category)))
-        subject = f"this code:\n\n{code}\n" if code else "the code at hand."
+        whole = "\n".join(map(self._basis, self._categories(category)))
+        basis = render.cut(whole, render.MAX_ANSWER)
+        subject = f"this code:\n\n{visible(code)}\n" if code else "the code at hand."
         return (
             f"Review {subject}\nCheck each item below. Report only what the code breaks: the line, "
             f"the rule's id and the change. Read a rule with read_rules before you cite it.\n\n"
@@ -134,7 +139,7 @@ class Prompts:
     def plan_work(self, category: str, task: str = "") -> str:
         """Plan work with the rules of one or several categories, those that fit the task first."""
         entries = [each for name in self._categories(category) for each in self._ranked(name, task)]
-        subject = f"this task: {task}\n" if task else "the task at hand."
+        subject = f"this task: {visible(task)}\n" if task else "the task at hand."
         return (
             f"Plan {subject}\nName for each step the rule that it must obey, and read that rule "
             f"with read_rules before writing the code.\n\n{render.lines(self.library, entries)}"
@@ -142,12 +147,16 @@ class Prompts:
 
     def _categories(self, names: str) -> list[str]:
         """The ids of categories that are given with commas, or with spaces, between them."""
+        with suppress(NotFoundError):  # a name of one may hold what stands between several
+            return [self.library.category_id(names)]
         whole = [each.strip() for each in names.split(",") if each.strip()] or [names]
+        if len(whole) > MAX_CATEGORIES:
+            raise BadArgumentError(f"{len(whole)} categories: give 1 to {MAX_CATEGORIES}")
         try:
             return list(dict.fromkeys(map(self.library.category_id, whole)))
         except NotFoundError:
             parts = [each for name in whole for each in name.split()]
-            if len(parts) <= len(whole):
+            if not len(whole) < len(parts) <= MAX_CATEGORIES:
                 raise
             return list(dict.fromkeys(map(self.library.category_id, parts)))
 
