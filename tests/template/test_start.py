@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,17 @@ def test_a_name_of_its_own_that_is_unknown_stops_the_start(
         pass
     assert "1 validation error for Settings\nshop_pool_sise\n  Extra inputs" in told(failed)
     assert "hunter2" not in told(failed)
+
+
+def test_a_name_without_prefix_is_of_others_from_the_release_that_the_first_lines_ask_for(
+    tmp_path: Path,
+) -> None:
+    asked = re.search(r'"pydantic-settings>=(\d+)\.(\d+)"', TEMPLATE.read_text("utf-8"))
+    assert asked
+    folder = with_dotenv(tmp_path, "POOL_SIZE=7\n")
+    program = "import app; print(app.Settings.model_validate({}).pool_size)"
+    told = python(program, folder, "postgresql+asyncpg://localhost/shop")
+    assert (int(told) == 10) is (release("pydantic-settings") >= (int(asked[1]), int(asked[2])))
 
 
 # So that no worker has made the table before the others look for it.

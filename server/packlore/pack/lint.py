@@ -87,18 +87,19 @@ def documents(pack: Pack) -> Iterator[Problem]:
 
 
 def checklists(pack: Pack) -> Iterator[Problem]:
-    """Each item of a checklist names the rule behind it, and an item names each rule. A pack may
-    have no checklists; where it has some, a review goes by them alone."""
-    known = {rule.id for rule in pack.rules}
+    """Each item of a checklist names the rule or the file of the pack behind it, and an item names
+    each rule. A pack may have no checklists; where it has some, a review goes by them alone."""
+    known = {rule.id for rule in pack.rules} | {file.path for file in pack.files}
     named: set[str] = set()
     lists = [each for each in pack.documents if each.kind == "checklist"]
     for document in lists:
         for number, row in enumerate(document.text.split("\n"), start=document.line):
             if row.lstrip().startswith("- ["):
-                found = known & set(re.findall(r"`([\w-]+)`", row))
+                found = known & set(re.findall(r"`([\w./-]+)`", row))
                 named |= found
                 if not found:
-                    message = "an item names no rule: end it with the rule's id in backticks"
+                    message = "an item names no rule: end it with the rule's id in backticks, or "
+                    message += "with the path of the file behind it"
                     yield Problem(document.path, number, "item-rule", message)
     for rule in pack.rules if lists else ():
         if rule.id not in named:
