@@ -1,6 +1,6 @@
 """One FastAPI service on PostgreSQL that obeys the rules of this pack.
 
-    pip install "fastapi>=0.121" "sqlalchemy[asyncio]>=2.0" "pydantic-settings>=2.8" \
+    pip install "fastapi>=0.121" "sqlalchemy[asyncio]>=2.0" "pydantic-settings>=2.11" \
         asyncpg httpx prometheus-client uvicorn
     cp fastapi-app-template.py app.py
     export SHOP_DATABASE_URL=postgresql+asyncpg://user:password@localhost/shop
@@ -8,6 +8,8 @@
     uvicorn app:app --workers 2 --no-access-log --timeout-graceful-shutdown 15 \
         --proxy-headers --forwarded-allow-ips 127.0.0.1
 
+- pydantic-settings before 2.11 takes DATABASE_URL in `.env`, which may be another program's, for
+  SHOP_DATABASE_URL.
 - Tables are a matter of Alembic. For a first try, SHOP_CREATE_TABLES=true makes them at the start.
 - `--forwarded-allow-ips` names the address of the proxy, which sends X-Forwarded-Proto and
   X-Forwarded-For. uvicorn believes nobody else; behind a proxy that is not named, a redirect of an

@@ -19,9 +19,6 @@ RULE = "asyncio-timeout"
 PENDING = (
     "alembic-env",
     "eager-loading",
-    "fastapi-app-boilerplate",
-    "fastapi-integration",
-    "middleware-stack",
     "pool-sizing",
 )
 """References of which no mutant was run yet. One that has a record is held to it all the same."""

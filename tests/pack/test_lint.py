@@ -94,6 +94,14 @@ def test_a_checklist_item_without_a_rule_is_named_with_its_line(tmp_path: Path) 
     assert str(found).startswith("checklists/a.md:11: error: item-rule ")
 
 
+def test_a_checklist_item_may_name_the_file_behind_it(tmp_path: Path) -> None:
+    item = "- [ ] Be careful. `assets/service.py`\n"
+    own(tmp_path, **{"checklists__a.md": DOCUMENT + item})
+    assert ("checklists/a.md", "item-rule") in problems(tmp_path)
+    write(tmp_path, {"assets/service.py": "run()\n"})
+    assert ("checklists/a.md", "item-rule") not in problems(tmp_path)
+
+
 def test_a_document_says_what_it_belongs_to(tmp_path: Path) -> None:
     own(tmp_path, references__a="", **{"references__b.md": "# B\n"})
     assert ("references/b.md", "field-missing") in problems(tmp_path)

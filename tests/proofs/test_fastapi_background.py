@@ -219,6 +219,66 @@ async def test_a_task_that_logs_its_error_lets_the_next_run(
     assert "order 7 has no receipt" in caplog.messages
 
 
+@asynccontextmanager
+async def _while_a_task_fails(
+    task: Callable[..., Any], *args: object
+) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Event]]:
+    """Post what adds the task. The event is set by `/next`, which answers once the task is over."""
+    begun = asyncio.Event()
+    api = FastAPI()
+    app = _Awaited(api)
+
+    @api.post("/")
+    async def add(tasks: BackgroundTasks) -> None:
+        tasks.add_task(task, begun, *args)
+
+    @api.get("/next")
+    async def follow() -> None:
+        begun.set()
+        await app.finished()
+
+    async with serving(app) as served, httpx.AsyncClient(base_url=served.url) as client:
+        answer = await client.post("/")
+        assert (answer.status_code, "connection" in answer.headers) == (200, False)
+        yield client, begun
+
+
+async def _fail(begun: asyncio.Event) -> None:
+    await asyncio.wait_for(begun.wait(), 10)
+    raise ConnectionError
+
+
+async def test_a_task_that_fails_ends_the_connection_that_carries_the_next_request() -> None:
+    async with _while_a_task_fails(_fail) as (client, begun):
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/next")
+        assert begun.is_set()
+
+
+async def test_a_task_that_logs_its_error_leaves_the_connection_to_the_next_request(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def receipt(begun: asyncio.Event) -> None:
+        factory = type("Factory", (), {"begin": staticmethod(lambda: _Failing(begun))})
+        await _run(correct, factory).add_receipt(7)
+
+    async with _while_a_task_fails(receipt) as (client, _):
+        assert (await client.get("/next")).status_code == 200
+    assert "order 7 has no receipt" in caplog.messages
+
+
+@dataclass(frozen=True)
+class _Failing:
+    """A transaction that cannot begin."""
+
+    begun: asyncio.Event
+
+    async def __aenter__(self) -> None:
+        await _fail(self.begun)
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
 async def test_a_task_that_is_cancelled_stays_cancelled(correct: Block) -> None:
     def cancel() -> None:
         raise asyncio.CancelledError

@@ -235,6 +235,41 @@ async def test_a_body_that_is_announced_as_too_large_is_refused_before_any_handl
     assert kinds == ["text/plain", PROBLEM]
 
 
+@pytest.mark.parametrize("caught", [False, True])
+async def test_after_an_unhandled_error_the_connection_ends_unless_a_layer_catches_the_error(
+    caught: bool, correct: Block
+) -> None:
+    app, ran = _with_routes(correct.run().app), []
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    @app.get("/next")
+    async def follow() -> None:
+        begun.set()
+        await asyncio.wait_for(over.wait(), 10)
+        ran.append("next")
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except RuntimeError:
+            # Holds the moment in which the client has the answer, and the connection is still open.
+            await asyncio.wait_for(begun.wait(), 10)
+            over.set()
+            if not caught:
+                raise
+
+    async with _client(around) as client:
+        failed = await client.get("/orders/1")
+        assert (failed.status_code, failed.headers["content-type"]) == (500, PROBLEM)
+        assert "connection" not in failed.headers
+        if caught:
+            assert (await client.get("/next")).status_code == 200
+        else:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.get("/next")
+    assert ran == ["next"]
+
+
 async def test_a_mounted_app_answers_by_its_own_handlers(correct: Block) -> None:
     app = correct.run().app
     app.mount("/admin", FastAPI())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from pydantic_settings import BaseSettings
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import ROOT, Block, Witness
 from tests.services import Database, ServiceFailed, serving
 
 Environment = Callable[..., None]
@@ -159,6 +160,27 @@ async def test_an_unknown_name_is_ignored_in_the_file_only_where_extra_says_so(
     assert "Extra inputs are not permitted" in await _refusal(replace(correct, code=code))
     Path(".env").unlink()
     assert await _status(replace(correct, code=code)) == 200
+
+
+async def test_a_misspelt_name_of_its_own_is_hidden_by_extra_and_refused_by_a_validator(
+    correct: Block, database: Database, environment: Environment
+) -> None:
+    environment(database_url=database.url())
+    Path(".env").write_text("COMPOSE_PROJECT_NAME=orders\nORDERS_POOLSIZE=4\n")
+    assert await _status(correct) == 200
+    assert correct.run().Settings.model_validate({}).pool_size == 5
+    template = (ROOT / "assets" / "fastapi-app-template.py").read_text("utf-8")
+    validator = re.search(r"^    @model_validator\(.*?\n\n", template, re.MULTILINE | re.DOTALL)
+    assert validator
+    field = "    database_url: PostgresDsn\n"
+    code = correct.code.replace('extra="ignore", ', "")
+    code = code.replace(field, validator[0].replace("shop_", "orders_") + field)
+    code = f"from typing import Any\nfrom pydantic import model_validator\n{code}"
+    refusing = replace(correct, code=code)
+    assert "1 validation error for Settings\norders_poolsize\n  Extra" in await _refusal(refusing)
+    Path(".env").write_text("COMPOSE_PROJECT_NAME=orders\n")
+    environment(database_url=database.url(), poolsize="4")
+    assert await _status(refusing) == 200
 
 
 async def test_a_relative_file_is_looked_for_in_the_working_directory(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,13 @@ from tests.template.harness import (
 def release(package: str) -> tuple[int, int]:
     major, minor = version(package).split(".")[:2]
     return int(major), int(minor)
+
+
+def asked(package: str) -> tuple[int, int]:
+    """Give the oldest release that the template's first lines ask for."""
+    found = re.search(rf'"{package}>=(\d+)\.(\d+)"', TEMPLATE.read_text("utf-8"))
+    assert found
+    return int(found[1]), int(found[2])
 
 
 def told(failed: pytest.ExceptionInfo[ServiceFailed]) -> str:
@@ -67,7 +75,7 @@ COMPOSE_PROJECT_NAME=shop
 POSTGRES_PASSWORD=hunter2
 """
 # Earlier ones take this for the field, whatever the prefix is.
-if release("pydantic-settings") >= (2, 8):
+if release("pydantic-settings") >= asked("pydantic-settings"):
     COMPOSE += "DATABASE_URL=postgres://postgres:hunter2@db/shop\n"
 
 
@@ -109,6 +117,16 @@ def test_a_name_of_its_own_that_is_unknown_stops_the_start(
         pass
     assert "1 validation error for Settings\nshop_pool_sise\n  Extra inputs" in told(failed)
     assert "hunter2" not in told(failed)
+
+
+def test_a_name_without_prefix_is_of_others_from_the_release_that_the_first_lines_ask_for(
+    tmp_path: Path,
+) -> None:
+    folder = with_dotenv(tmp_path, "POOL_SIZE=7\n")
+    program = "import app; print(app.Settings.model_validate({}).pool_size)"
+    told = python(program, folder, "postgresql+asyncpg://localhost/shop")
+    new = release("pydantic-settings") >= asked("pydantic-settings")
+    assert int(told) == (10 if new else 7)
 
 
 # So that no worker has made the table before the others look for it.

@@ -31,7 +31,7 @@ DOCUMENT_FIELDS = ("title", "category", "tags", "rules")
 VERSION = re.compile(r"\d++\.\d++\.\d++\S*+")
 _NAME = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
 _SPAN = re.compile(r"`[^`\n]*`")
-_NAMED = re.compile(r"`([\w-]+)`")
+_NAMED = re.compile(r"`([\w./-]+)`")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:")
 _WORD = re.compile(r"[\w-]+")
 
@@ -92,9 +92,9 @@ def documents(pack: Pack) -> Iterator[Problem]:
 
 
 def checklists(pack: Pack) -> Iterator[Problem]:
-    """Each item of a checklist names the rule behind it, and an item names each rule. A pack may
-    have no checklists; where it has some, a review goes by them alone."""
-    known = {rule.id for rule in pack.rules}
+    """Each item of a checklist names the rule or the file of the pack behind it, and an item names
+    each rule. A pack may have no checklists; where it has some, a review goes by them alone."""
+    known = {rule.id for rule in pack.rules} | {file.path for file in pack.files}
     named: set[str] = set()
     lists = [each for each in pack.documents if each.kind == "checklist"]
     for document in lists:
@@ -103,7 +103,8 @@ def checklists(pack: Pack) -> Iterator[Problem]:
                 found = known & set(_NAMED.findall(row))
                 named |= found
                 if not found:
-                    message = "an item names no rule: end it with the rule's id in backticks"
+                    message = "an item names no rule: end it with the rule's id in backticks, or "
+                    message += "with the path of the file behind it"
                     yield Problem(document.path, number, "item-rule", message)
     for rule in pack.rules if lists else ():
         if rule.id not in named:
