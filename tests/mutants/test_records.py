@@ -18,11 +18,9 @@ RULE = "asyncio-timeout"
 
 PENDING = (
     "alembic-env",
-    "eager-loading",
     "fastapi-app-boilerplate",
     "fastapi-integration",
     "middleware-stack",
-    "pool-sizing",
 )
 """References of which no mutant was run yet. One that has a record is held to it all the same."""
 
