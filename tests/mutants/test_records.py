@@ -17,7 +17,6 @@ RULE = "asyncio-timeout"
 
 
 PENDING = (
-    "alembic-env",
     "fastapi-app-boilerplate",
     "fastapi-integration",
     "middleware-stack",

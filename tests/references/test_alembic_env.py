@@ -79,6 +79,7 @@ def times(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DATABASE_URL", database.url())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    sys.path_importer_cache.pop(".", None)  # it means the folder of an earlier test
     times = Times()
     monkeypatch.setattr(asyncio, "sleep", times.sleep)
     monkeypatch.setattr(asyncio, "timeout", times.timeout)
