@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import asyncpg
@@ -93,17 +94,30 @@ async def _engine(
         yield engine
 
 
+@dataclass
+class Shop:
+    """A block on an engine, and the provider that it calls."""
+
+    engine: AsyncEngine
+    provider: Provider
+    block: Any
+
+
 @asynccontextmanager
-async def _charging(block: Block, engine: AsyncEngine) -> AsyncIterator[tuple[Any, Provider]]:
-    """The block's module, and the provider that it calls."""
+async def _shop(
+    block: Block, database: Database, wait: float = 4, driver: str = "asyncpg"
+) -> AsyncIterator[Shop]:
+    """The block with a pool of 2; all that is done with it takes 10 s at most."""
     provider = Provider()
     async with (
+        _engine(database, POOL, wait, driver) as engine,
         serving(provider.app) as served,
         httpx.AsyncClient(base_url=served.url, timeout=20) as client,
+        asyncio.timeout(10),
     ):
         factory = async_sessionmaker(engine)
         given = {"SessionFactory": factory, "Order": Order, "Payment": Payment, "provider": client}
-        yield block.run(**given), provider
+        yield Shop(engine, provider, block.run(**given))
 
 
 async def _until(true: Callable[[], bool]) -> None:
@@ -126,13 +140,11 @@ async def _charge_all(block: Block, database: Database, wait: float) -> dict[str
 
     `wait` is the pool's timeout in seconds.
     """
-    async with (
-        _engine(database, POOL, wait) as engine,
-        _charging(block, engine) as (module, provider),
-    ):
-        tasks = [asyncio.ensure_future(module.charge(n)) for n in range(1, ORDERS + 1)]
+    async with _shop(block, database, wait) as shop:
+        provider = shop.provider
+        tasks = [asyncio.ensure_future(shop.block.charge(n)) for n in range(1, ORDERS + 1)]
         await _until(lambda: provider.calls >= POOL)
-        beside = await _select(engine)
+        beside = await _select(shop.engine)
         await _until(lambda: provider.calls + sum(task.done() for task in tasks) == ORDERS)
         seen = {
             "calls": provider.calls,
@@ -141,8 +153,7 @@ async def _charge_all(block: Block, database: Database, wait: float) -> dict[str
             "beside": beside,
         }
         provider.release.set()
-        async with asyncio.timeout(10):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
     return {**seen, "paid": await database.fetchval(PAID)}
 
 
@@ -177,33 +188,49 @@ async def test_correct_calls_all_at_once_and_shuts_nobody_out(
     )
 
 
-async def _with_a_limit_on_idle_transactions(block: Block, database: Database, driver: str) -> Any:
-    """What `charge` gives where the server ends what is idle in a transaction for half a second."""
+async def _charge_while(
+    block: Block,
+    database: Database,
+    meanwhile: Callable[[], Awaitable[object]],
+    driver: str = "asyncpg",
+) -> tuple[BaseException | None, dict[str, int]]:
+    """The error of a charge of order 3, during whose call something happens; and what was charged."""
+    async with _shop(block, database, driver=driver) as shop:
+        charging = asyncio.ensure_future(shop.block.charge(3))
+        await _until(lambda: shop.provider.calls == 1)
+        try:
+            await meanwhile()
+        finally:
+            shop.provider.release.set()
+            await asyncio.wait({charging})
+        return charging.exception(), shop.provider.charged
+
+
+async def _charge_where_the_server_limits_idle_transactions(
+    block: Block, database: Database, driver: str
+) -> tuple[BaseException | None, dict[str, int], int]:
+    """The error, what was charged and the receipts, where such a transaction ends after half a second."""
     limit = "SET idle_in_transaction_session_timeout = 500"
-    async with (
-        _engine(database, POOL, 4, driver) as engine,
-        _charging(block, engine) as (module, provider),
-        asyncio.timeout(10),
-    ):
-        await database.execute(f"ALTER DATABASE {database.name} {limit}")
-        await engine.dispose()  # connections made from now on have the limit
-        charging = asyncio.ensure_future(module.charge(3))
-        await _until(lambda: provider.calls == 1)
+    await database.execute(f"ALTER DATABASE {database.name} {limit}")
+
+    async def outlast_the_limit() -> None:
         await asyncio.sleep(0.1)
         while await database.fetchval(IDLE, database.name):
             await asyncio.sleep(0.01)
-        provider.release.set()
-        await asyncio.wait({charging})
-        return charging.exception(), provider.charged, await database.fetchval(PAID)
+
+    error, charged = await _charge_while(block, database, outlast_the_limit, driver)
+    return error, charged, await database.fetchval(PAID)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_incorrect_charges_and_loses_the_receipt_where_the_server_limits_idle_transactions(
     incorrect: Block, database: Database, witness: Witness, driver: str
 ) -> None:
-    error, charged, paid = await _with_a_limit_on_idle_transactions(incorrect, database, driver)
+    error, *outcome = await _charge_where_the_server_limits_idle_transactions(
+        incorrect, database, driver
+    )
     assert isinstance(error, exc.DBAPIError)
-    assert (charged, paid) == ({"order-3": 3}, 0)
+    assert outcome == [{"order-3": 3}, 0]
     witness.saw(error)
 
 
@@ -211,43 +238,21 @@ async def test_incorrect_charges_and_loses_the_receipt_where_the_server_limits_i
 async def test_correct_may_wait_longer_than_the_servers_limit_on_idle_transactions(
     correct: Block, database: Database, driver: str
 ) -> None:
-    outcome = await _with_a_limit_on_idle_transactions(correct, database, driver)
+    outcome = await _charge_where_the_server_limits_idle_transactions(correct, database, driver)
     assert outcome == (None, {"order-3": 3}, 1)
 
 
 async def test_correct_asks_the_provider_once_for_an_order(
     correct: Block, database: Database
 ) -> None:
-    async with (
-        _engine(database, POOL, wait=4) as engine,
-        _charging(correct, engine) as (module, provider),
-        asyncio.timeout(10),
-    ):
-        provider.release.set()
-        await module.charge(3)
+    async with _shop(correct, database) as shop:
+        shop.provider.release.set()
+        await shop.block.charge(3)
         with pytest.raises(exc.IntegrityError, match="payments_pkey"):
-            await module.charge(3)
+            await shop.block.charge(3)
         with pytest.raises(exc.NoResultFound):
-            await module.charge(ORDERS + 1)
-    assert (provider.calls, provider.charged) == (1, {"order-3": 3})
-
-
-async def _during_the_call(block: Block, database: Database, statement: str) -> tuple[int, Any]:
-    """The intents and then the error of a charge of order 3, with a change during the call."""
-    async with (
-        _engine(database, POOL, wait=4) as engine,
-        _charging(block, engine) as (module, provider),
-        asyncio.timeout(10),
-    ):
-        charging = asyncio.ensure_future(module.charge(3))
-        await _until(lambda: provider.calls == 1)
-        try:
-            intents = await database.fetchval(OPEN)
-            await database.execute(statement)
-        finally:
-            provider.release.set()
-            await asyncio.wait({charging})
-        return intents, charging.exception()
+            await shop.block.charge(ORDERS + 1)
+    assert (shop.provider.calls, shop.provider.charged) == (1, {"order-3": 3})
 
 
 @pytest.mark.parametrize(
@@ -261,7 +266,8 @@ async def _during_the_call(block: Block, database: Database, statement: str) -> 
 async def test_correct_raises_where_the_payment_changed_during_the_call(
     correct: Block, database: Database, change: str
 ) -> None:
-    _, error = await _during_the_call(correct, database, f"UPDATE payments SET {change}")
+    update_payments = f"UPDATE payments SET {change}"
+    error, _ = await _charge_while(correct, database, lambda: database.execute(update_payments))
     assert isinstance(error, exc.NoResultFound)
     assert await database.fetchval(PAID) == 0
 
@@ -269,8 +275,11 @@ async def test_correct_raises_where_the_payment_changed_during_the_call(
 async def test_correct_records_what_was_charged_although_the_order_changed(
     correct: Block, database: Database
 ) -> None:
-    change = "UPDATE orders SET amount = 900 WHERE id = 3"
-    assert await _during_the_call(correct, database, change) == (1, None)
+    async def change_the_order() -> None:
+        assert await database.fetchval(OPEN) == 1
+        await database.execute("UPDATE orders SET amount = 900 WHERE id = 3")
+
+    assert await _charge_while(correct, database, change_the_order) == (None, {"order-3": 3})
     assert await database.fetchval(PAID) == 1
     assert await database.fetchval("SELECT amount FROM payments WHERE order_id = 3") == 3
 
@@ -278,48 +287,41 @@ async def test_correct_records_what_was_charged_although_the_order_changed(
 async def test_correct_keeps_the_order_of_a_payment_from_being_deleted(
     correct: Block, database: Database
 ) -> None:
+    delete = "DELETE FROM orders WHERE id = 3"
     with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await _during_the_call(correct, database, "DELETE FROM orders WHERE id = 3")
+        await _charge_while(correct, database, lambda: database.execute(delete))
     assert await database.fetchval(PAID) == 1
 
 
 async def test_correct_waits_for_a_change_of_the_amount_that_is_not_committed_yet(
     correct: Block, database: Database
 ) -> None:
-    async with (
-        _engine(database, POOL, wait=4) as engine,
-        _charging(correct, engine) as (module, provider),
-        asyncio.timeout(10),
-    ):
-        provider.release.set()
-        async with AsyncSession(engine) as session, session.begin():
+    async with _shop(correct, database) as shop:
+        shop.provider.release.set()
+        async with AsyncSession(shop.engine) as session, session.begin():
             await session.execute(update(Order).values(amount=900))
-            charging = asyncio.ensure_future(module.charge(3))
+            charging = asyncio.ensure_future(shop.block.charge(3))
             waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
             while not await database.fetchval(waiting):
                 assert not charging.done()
                 await asyncio.sleep(0.01)
         await charging
-    assert provider.charged == {"order-3": 900}
+    assert shop.provider.charged == {"order-3": 900}
 
 
 async def test_correct_settles_later_what_the_provider_charged_but_did_not_answer(
     correct: Block, database: Database
 ) -> None:
-    async with (
-        _engine(database, POOL, wait=4) as engine,
-        _charging(correct, engine) as (module, provider),
-        asyncio.timeout(10),
-    ):
-        provider.release.set()
-        provider.failing = True
+    async with _shop(correct, database) as shop:
+        shop.provider.release.set()
+        shop.provider.failing = True
         with pytest.raises(httpx.HTTPStatusError):
-            await module.charge(3)
+            await shop.block.charge(3)
         assert (await database.fetchval(OPEN), await database.fetchval(PAID)) == (1, 0)
-        provider.failing = False
-        await module.settle(3, 3)
+        shop.provider.failing = False
+        await shop.block.settle(3, 3)
     assert (await database.fetchval(OPEN), await database.fetchval(PAID)) == (0, 1)
-    assert (provider.calls, provider.charged) == (2, {"order-3": 3})
+    assert (shop.provider.calls, shop.provider.charged) == (2, {"order-3": 3})
 
 
 async def test_an_update_whose_result_nobody_reads_passes_where_it_changed_nothing(

@@ -71,10 +71,11 @@ class Order(Base):
     lazy_lines: Mapped[list[Line]] = relationship(viewonly=True)
 
 
+# The orders lie in the table from the last to the first: what comes in their order was sorted.
 FILL = """
 INSERT INTO customers SELECT generate_series(1, 10);
 INSERT INTO products SELECT generate_series(1, 3);
-INSERT INTO orders (id, customer_id) SELECT number, number % 10 + 1 FROM generate_series(1, 100) AS number;
+INSERT INTO orders (id, customer_id) SELECT number, number % 10 + 1 FROM generate_series(100, 1, -1) AS number;
 INSERT INTO lines (order_id, product_id) SELECT orders.id, number % 3 + 1 FROM generate_series(1, 4) AS number, orders;
 INSERT INTO labels (order_id) SELECT orders.id FROM orders, generate_series(1, 5);
 INSERT INTO orders (id, customer_id) VALUES (101, 1);
@@ -113,6 +114,74 @@ async def _session(database: Database, base: Any) -> AsyncIterator[tuple[AsyncSe
             yield session, _listen(engine)
     finally:
         await engine.dispose()
+
+
+async def test_nested_relations_take_two_statements(database: Database) -> None:
+    module = run("eager-loading", "orders_with_all", Order=Order, Line=Line)
+    async with _session(database, Base) as (session, sent):
+        orders = await module.orders_with_all(session)
+        assert [order.customer.id for order in orders[:3]] == [2, 3, 4]
+        assert [line.product.id for line in orders[0].lines] == [2, 3, 1, 2]
+        assert (len(orders), orders[100].lines) == (101, [])
+        assert len(sent.statements) == 2
+        assert not any("LEFT" in each for each in sent.statements)
+        with pytest.raises(InvalidRequestError, match="lazy='raise'"):
+            _ = orders[0].lazy_lines
+        await session.rollback()  # its lock on the table
+        await database.execute("ALTER TABLE orders ALTER customer_id DROP NOT NULL")
+        await database.execute("INSERT INTO orders (id, customer_id) VALUES (102, NULL)")
+        assert len(await module.orders_with_all(session)) == 101
+        assert await database.fetchval("SELECT count(*) FROM orders") == 102
+
+
+async def test_the_newest_lines_of_each_order_take_one_statement(database: Database) -> None:
+    module = run("eager-loading", "newest_lines", Order=Order, Line=Line)
+    async with _session(database, Base) as (session, sent):
+        newest = await module.newest_lines(session, [1, 2, 101])
+        assert {key: [line.id for line in lines] for key, lines in newest.items()} == {
+            order_id: [
+                row["id"]
+                for row in await database.fetch(
+                    "SELECT id FROM lines WHERE order_id = $1 ORDER BY id DESC LIMIT 3", order_id
+                )
+            ]
+            for order_id in (1, 2, 101)
+        }
+        assert [len(lines) for lines in newest.values()] == [3, 3, 0]
+        assert (len(sent.statements), sent.rows) == (1, 6)
+
+
+async def test_counts_take_one_statement_and_load_no_line(database: Database) -> None:
+    module = run("eager-loading", "orders_with_counts", Order=Order, Line=Line)
+    async with _session(database, Base) as (session, sent):
+        counted = await module.orders_with_counts(session)
+        assert [count for _, count in counted] == [4] * 100 + [0]
+        assert [order.id for order, _ in counted] == list(range(1, 102))
+        assert (len(sent.statements), sent.rows) == (1, 101)
+
+
+async def test_a_write_only_collection_is_never_loaded(database: Database) -> None:
+    class Own(DeclarativeBase):
+        pass
+
+    module = run("eager-loading", "Sensor", Base=Own)
+    async with _session(database, Own) as (session, sent):
+        await database.execute("INSERT INTO sensors VALUES (1)")
+        await database.execute(
+            "INSERT INTO readings (sensor_id, value) SELECT 1, generate_series(1, 1000)"
+        )
+        indexed = await database.fetch(
+            "SELECT indexdef FROM pg_indexes WHERE tablename = 'readings'"
+        )
+        assert any("(sensor_id)" in each["indexdef"] for each in indexed)
+        sensor = await session.get(module.Sensor, 1)
+        sent.statements.clear()
+        await module.record(session, sensor, 7.5)
+        assert len(sent.statements) == 1
+        assert sent.statements[0].startswith("INSERT INTO readings")
+        sent.rows = 0
+        assert [each.value for each in await module.latest(session, sensor, 3)] == [7.5, 1000, 999]
+        assert (len(sent.statements), sent.rows) == (2, 3)
 
 
 HUNDRED = select(Order).where(Order.id <= 100)
@@ -178,22 +247,6 @@ async def test_filter_by_means_another_table_in_2_1(database: Database) -> None:
             assert type(raised.value).__name__ == "AmbiguousColumnError"
 
 
-async def test_nested_relations_take_two_statements(database: Database) -> None:
-    module = run("eager-loading", "orders_with_all", Order=Order, Line=Line)
-    async with _session(database, Base) as (session, sent):
-        orders = await module.orders_with_all(session)
-        assert [order.customer.id for order in orders[:3]] == [2, 3, 4]
-        assert [line.product.id for line in orders[0].lines] == [2, 3, 1, 2]
-        assert (len(orders), orders[100].lines) == (101, [])
-        assert len(sent.statements) == 2
-        assert "LEFT" not in sent.statements[0]
-        await session.rollback()  # its lock on the table
-        await database.execute("ALTER TABLE orders ALTER customer_id DROP NOT NULL")
-        await database.execute("INSERT INTO orders (id, customer_id) VALUES (102, NULL)")
-        assert len(await module.orders_with_all(session)) == 101
-        assert await database.fetchval("SELECT count(*) FROM orders") == 102
-
-
 async def test_a_filtered_collection_looks_like_a_whole_one(database: Database) -> None:
     query = HUNDRED.options(selectinload(Order.lines.and_(Line.product_id == 1)))
     async with _session(database, Base) as (session, _):
@@ -221,49 +274,3 @@ async def test_an_order_in_the_session_keeps_the_lines_that_it_has(database: Dat
         assert len(order.lines) == 4
         await session.scalars(query.execution_options(populate_existing=True))
         assert len(order.lines) == 5
-
-
-async def test_the_newest_lines_of_each_order_take_one_statement(database: Database) -> None:
-    module = run("eager-loading", "newest_lines", Order=Order, Line=Line)
-    async with _session(database, Base) as (session, sent):
-        newest = await module.newest_lines(session, [1, 2, 101])
-        assert {key: [line.id for line in lines] for key, lines in newest.items()} == {
-            order_id: [
-                row["id"]
-                for row in await database.fetch(
-                    "SELECT id FROM lines WHERE order_id = $1 ORDER BY id DESC LIMIT 3", order_id
-                )
-            ]
-            for order_id in (1, 2, 101)
-        }
-        assert [len(lines) for lines in newest.values()] == [3, 3, 0]
-        assert (len(sent.statements), sent.rows) == (1, 6)
-
-
-async def test_counts_take_one_statement_and_load_no_line(database: Database) -> None:
-    module = run("eager-loading", "orders_with_counts", Order=Order, Line=Line)
-    async with _session(database, Base) as (session, sent):
-        counted = await module.orders_with_counts(session)
-        assert [count for _, count in counted] == [4] * 100 + [0]
-        assert [order.id for order, _ in counted] == list(range(1, 102))
-        assert (len(sent.statements), sent.rows) == (1, 101)
-
-
-async def test_a_write_only_collection_is_never_loaded(database: Database) -> None:
-    class Own(DeclarativeBase):
-        pass
-
-    module = run("eager-loading", "Sensor", Base=Own)
-    async with _session(database, Own) as (session, sent):
-        await database.execute("INSERT INTO sensors VALUES (1)")
-        await database.execute(
-            "INSERT INTO readings (sensor_id, value) SELECT 1, generate_series(1, 1000)"
-        )
-        sensor = await session.get(module.Sensor, 1)
-        sent.statements.clear()
-        await module.record(session, sensor, 7.5)
-        assert len(sent.statements) == 1
-        assert sent.statements[0].startswith("INSERT INTO readings")
-        sent.rows = 0
-        assert [each.value for each in await module.latest(session, sensor, 3)] == [7.5, 1000, 999]
-        assert (len(sent.statements), sent.rows) == (2, 3)

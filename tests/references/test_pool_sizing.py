@@ -31,7 +31,39 @@ def test_the_table_is_what_the_functions_compute() -> None:
         digits = 1 if "." in share else 0
         assert round(100 * module.waiting(int(load), int(pool)), digits) == percent
         assert module.pool_for(int(load)) == int(needed)
-    assert module.waiting(6, 6) == module.waiting(6, 5) == 1
+    assert module.waiting(7, 7) == module.waiting(6, 5) == 1  # and not a rounded 1
+    assert module.pool_for(0.005) == 1
+    assert module.pool_for(6, module.waiting(6, 9)) == 9
+
+
+def test_the_plan_is_what_the_text_works_through() -> None:
+    module = run("pool-sizing", "plan")
+    service = {"max_connections": 100, "replicas": 4, "processes": 2}
+    assert module.plan(80, 0.3, **service) == (9, 0)
+    assert 9 * 5 * 2 == 90
+    assert 9 * 8 * 2 == 144
+    assert module.plan(80, 0.3, **service, surge=4) == (9, 37)
+    assert 8 * module.pool_for(3) == 72
+    with pytest.raises(ValueError, match="37 connections needed, 25 free"):
+        module.plan(80, 0.3, **{**service, "max_connections": 30})
+
+
+def test_a_plan_takes_each_connection_that_is_free_and_no_more() -> None:
+    module = run("pool-sizing", "plan")
+    service = {"replicas": 4, "processes": 2}
+    assert module.plan(80, 0.3, **service, max_connections=90 + 5) == (9, 0)
+    assert module.plan(80, 0.3, **service, max_connections=90 + 4) == (9, 37)
+    assert module.plan(80, 0.3, **service, max_connections=37 + 5) == (9, 37)
+    with pytest.raises(ValueError, match="37 connections needed, 36 free"):
+        module.plan(80, 0.3, **service, max_connections=37 + 4)
+    one_process = module.plan(80, 0.3, replicas=8, max_connections=100)
+    assert (one_process.pool_size, one_process.pgbouncer) == (9, 0)
+
+
+def test_the_percentile_of_the_held_time_gives_far_too_much() -> None:
+    held = [0.02] * 98 + [2.0] * 2
+    assert round(100 * statistics.fmean(held)) == 6
+    assert 100 * statistics.quantiles(held, n=100)[98] == 200
 
 
 @pytest.mark.parametrize("spread", ["random", "fixed"])
@@ -50,75 +82,6 @@ def test_the_formula_tells_how_many_requests_wait(spread: str) -> None:
     assert 0.7 * said < waited / 40_000 < 1.3 * said
 
 
-def test_the_percentile_of_the_held_time_gives_far_too_much() -> None:
-    held = [0.02] * 98 + [2.0] * 2
-    assert round(100 * statistics.fmean(held)) == 6
-    assert 100 * statistics.quantiles(held, n=100)[98] == 200
-
-
-def test_the_plan_is_what_the_text_works_through() -> None:
-    module = run("pool-sizing", "plan")
-    service = {"max_connections": 100, "replicas": 4, "processes": 2}
-    assert module.plan(80, 0.3, **service) == (9, 0)
-    assert 9 * 5 * 2 == 90
-    assert 9 * 8 * 2 == 144
-    assert module.plan(80, 0.3, **service, surge=4) == (9, 37)
-    assert 8 * module.pool_for(3) == 72
-    with pytest.raises(ValueError, match="37 connections needed, 25 free"):
-        module.plan(80, 0.3, **{**service, "max_connections": 30})
-
-
-@dataclass
-class Load:
-    """Requests on a pool: how many came, and how many found all its connections in use."""
-
-    came: int = 0
-    waited: int = 0
-
-
-async def _request(engine: AsyncEngine, seconds: float, load: Load) -> None:
-    pool: Any = engine.pool
-    load.came += 1
-    load.waited += pool.checkedout() >= pool.size()
-    async with engine.connect():
-        await asyncio.sleep(seconds)
-
-
-async def test_a_pool_by_the_formula_hardly_makes_random_requests_wait(
-    database: Database,
-) -> None:
-    """20 requests a second of 0.1 s on average: a load of 2, on pools of 2 times 1.5 and of 7."""
-    measure = run("pool-sizing", "HeldConnections").HeldConnections
-    assert run("pool-sizing", "pool_for").pool_for(2) == 7
-    engines = [
-        create_async_engine(database.url(), pool_size=size, max_overflow=0) for size in (3, 7)
-    ]
-    chance = random.Random(11)
-    loads = [Load(), Load()]
-    try:
-        for engine, size in zip(engines, (3, 7), strict=True):
-            opened = [await engine.connect() for _ in range(size)]
-            for each in opened:
-                await each.close()
-        held = [measure(engine) for engine in engines]
-        for each in held:
-            each.restart()
-        async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
-            for _ in range(120):
-                seconds = chance.expovariate(10)
-                for engine, load in zip(engines, loads, strict=True):
-                    group.create_task(_request(engine, seconds, load))
-                await asyncio.sleep(chance.expovariate(20))
-        measured = [each.load() for each in held]
-    finally:
-        for engine in engines:
-            await engine.dispose()
-    small, large = (load.waited / load.came for load in loads)
-    assert small > 0.2
-    assert small > 4 * large
-    assert all(1 < each < 3 for each in measured)
-
-
 async def test_the_measured_load_counts_what_is_still_out_and_what_was_out_before(
     database: Database,
 ) -> None:
@@ -126,6 +89,7 @@ async def test_the_measured_load_counts_what_is_still_out_and_what_was_out_befor
     try:
         async with engine.connect():  # unknown to what is made now
             held = run("pool-sizing", "HeldConnections").HeldConnections(engine)
+            assert held.load() == 0
             async with engine.connect():
                 held.restart()
                 await asyncio.sleep(0.1)
@@ -182,3 +146,54 @@ async def test_pools_behind_pgbouncer_cost_the_server_no_more_than_its_pool(
     finally:
         for engine in engines:
             await engine.dispose()
+
+
+@dataclass
+class Load:
+    """Requests on a pool: how many came, and how many found all its connections in use."""
+
+    came: int = 0
+    waited: int = 0
+
+
+async def _request(engine: AsyncEngine, seconds: float, load: Load) -> None:
+    pool: Any = engine.pool
+    load.came += 1
+    load.waited += pool.checkedout() >= pool.size()
+    async with engine.connect():
+        await asyncio.sleep(seconds)
+
+
+async def test_a_pool_by_the_formula_hardly_makes_random_requests_wait(
+    database: Database,
+) -> None:
+    """20 requests a second of 0.1 s on average: a load of 2, on pools of 2 times 1.5 and of 7."""
+    measure = run("pool-sizing", "HeldConnections").HeldConnections
+    assert run("pool-sizing", "pool_for").pool_for(2) == 7
+    engines = [
+        create_async_engine(database.url(), pool_size=size, max_overflow=0) for size in (3, 7)
+    ]
+    chance = random.Random(11)
+    loads = [Load(), Load()]
+    try:
+        for engine, size in zip(engines, (3, 7), strict=True):
+            opened = [await engine.connect() for _ in range(size)]
+            for each in opened:
+                await each.close()
+        held = [measure(engine) for engine in engines]
+        for each in held:
+            each.restart()
+        async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
+            for _ in range(120):
+                seconds = chance.expovariate(10)
+                for engine, load in zip(engines, loads, strict=True):
+                    group.create_task(_request(engine, seconds, load))
+                await asyncio.sleep(chance.expovariate(20))
+        measured = [each.load() for each in held]
+    finally:
+        for engine in engines:
+            await engine.dispose()
+    small, large = (load.waited / load.came for load in loads)
+    assert small > 0.2
+    assert small > 4 * large
+    assert all(1 < each < 3 for each in measured)
