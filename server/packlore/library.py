@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from packlore.find import Entry, Filter, Hit, Index, vocabulary
 from packlore.pack import KINDS, Category, Document, Impact, Kind, Pack, Rule, read
 
 if TYPE_CHECKING:
+    from packlore.check import Detectors
     from packlore.names import Names
 
 MAX_LIMIT = 20
@@ -59,6 +61,19 @@ class Library:
     def roots(self) -> Mapping[str, str]:
         """The URI of each pack's folder, by the pack's key."""
         return self._names.roots
+
+    @cached_property
+    def detectors(self) -> Detectors:
+        """Those of all packs; they name their rules as `get` finds them."""
+        from packlore import check  # a search in words asks for no code
+
+        return check.Detectors(
+            tuple(
+                replace(each, rule=f"{key}/{each.rule}") if len(self.packs) > 1 else each
+                for key, pack in self.packs.items()
+                for each in check.detectors(pack)[0]
+            )
+        )
 
     @cached_property
     def _tags(self) -> set[str]:

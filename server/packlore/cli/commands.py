@@ -88,6 +88,7 @@ COMMANDS: Mapping[str, str] = {
     "search": "reading.search",
     "show": "reading.show",
     "list": "reading.list_all",
+    "check": "checking.check",
     "init": "authoring.init",
     "new": "authoring.new",
     "lint": "authoring.lint",

@@ -1,0 +1,86 @@
+"""Many files, on all cores. Each is checked by itself, and one that fails costs no other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+
+from packlore.check.model import Checked, Detector, Trouble
+from packlore.check.scan import Detectors, scan
+from packlore.check.sources import Source, read
+from packlore.check.syntax import PYTHON, NoGrepError, language_of, tree
+
+FEW = 64
+"""Files that one process has checked before others have started."""
+_CHUNK = 32
+
+_detectors = Detectors(())
+
+
+def check(files: Sequence[Source], detectors: Detectors) -> Iterator[Checked]:
+    """What is seen in each file, in their order. NoGrepError where code cannot be checked."""
+    tree("", PYTHON)  # once, and not for each file
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    if len(files) <= FEW or (cores or 1) < 2:
+        yield from (one(each, detectors) for each in files)
+        return
+    done = 0
+    context = get_context("forkserver" if os.name == "posix" else "spawn")
+    with ProcessPoolExecutor(
+        max_workers=min(cores or 1, len(files) // _CHUNK + 1, 61),
+        mp_context=context,
+        initializer=_take,
+        initargs=(detectors.all,),
+    ) as pool:
+        try:
+            for checked in pool.map(_one, files, chunksize=_CHUNK):
+                done += 1
+                yield checked
+        except BrokenProcessPool:  # a file that ends a process: told, and the rest by itself
+            yield from _alone(files[done:], detectors)
+
+
+def one(source: Source, detectors: Detectors) -> Checked:
+    """What is seen in one file."""
+    text = read(source)
+    if isinstance(text, Trouble):
+        return Checked(source.path, trouble=text)
+    try:
+        return scan(source.path, text, language_of(source.path) or PYTHON, detectors)
+    except NoGrepError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one file never takes the rest down
+        return Checked(source.path, trouble=failed(source.path, error))
+
+
+def failed(path: str, error: BaseException) -> Trouble:
+    """What is said of a file on which our own code, or ast-grep, stumbled."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+    return Trouble(path, f"not checked: {reason}")
+
+
+def _take(detectors: tuple[Detector, ...]) -> None:
+    global _detectors  # noqa: PLW0603 - what a process of the pool has for all its files
+    _detectors = Detectors(detectors)
+
+
+def _one(source: Source) -> Checked:
+    return one(source, _detectors)
+
+
+def _alone(files: Iterable[Source], detectors: Detectors) -> Iterator[Checked]:
+    """Each file in a process of its own."""
+    context = get_context("forkserver" if os.name == "posix" else "spawn")
+    for source in files:
+        with ProcessPoolExecutor(
+            1, mp_context=context, initializer=_take, initargs=(detectors.all,)
+        ) as pool:
+            try:
+                yield pool.submit(_one, source).result()
+            except BrokenProcessPool as error:
+                yield Checked(source.path, trouble=failed(source.path, error))
+
+
