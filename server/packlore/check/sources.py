@@ -132,7 +132,7 @@ def _files(folder: Path) -> Iterator[Path]:
                 hidden = entry.name.startswith(".") or entry.name in SKIPPED
                 if not hidden and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
                     left.append(Path(entry.path))
-            elif entry.is_file() or entry.is_symlink():
+            elif entry.is_symlink() or entry.is_file():
                 yield Path(entry.path)
 
 
