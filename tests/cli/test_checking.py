@@ -172,6 +172,7 @@ def test_without_ast_grep_it_says_what_is_missing(
         code, _, err = check(capsys)
         assert code == 2
         assert err.startswith("packlore: checking code needs the package ast-grep-py: install ")
+        assert main(["build", str(project.parent / "pack")]) == 0
         assert main(["lint", str(project.parent / "pack")]) == 0
         assert main(["search", "a call without a bound"]) == 0
     finally:

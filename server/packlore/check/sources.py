@@ -111,8 +111,8 @@ def _cells(path: str, text: str) -> str | Trouble:
 
 def _is_inside(place: Path, folder: Path) -> bool:
     try:
-        return place.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a link to itself
+        return place.resolve(strict=True).is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link to itself, or to nothing
         return False
 
 
