@@ -65,13 +65,13 @@ class Library:
     @cached_property
     def detectors(self) -> Detectors:
         """Those of all packs; they name their rules as `get` finds them."""
-        from packlore import check  # a search in words asks for no code
+        from packlore.check import Detectors, detectors  # a search in words asks for no code
 
-        return check.Detectors(
+        return Detectors(
             tuple(
                 replace(each, rule=f"{key}/{each.rule}") if len(self.packs) > 1 else each
                 for key, pack in self.packs.items()
-                for each in check.detectors(pack)[0]
+                for each in detectors(pack)[0]
             )
         )
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from packlore.check import Detectors, Finding, detectors, scan
-from packlore.pack import Pack, read
+from packlore.pack import Document, Pack, read
+from packlore.pack.model import Example
 from tests.proofs.harness import ROOT
 
 CASES = Path(__file__).parent / "cases"
@@ -63,9 +64,8 @@ def python(languages: tuple[str, ...] = ("python", "py")) -> Iterator[tuple[str,
             yield document.path, document.text
 
 
-def _examples(document: object) -> tuple[object, ...]:
-    structure = getattr(document, "structure", None)
-    return structure.examples if structure else ()
+def _examples(document: Document) -> tuple[Example, ...]:
+    return document.structure.examples if document.structure else ()
 
 
 class _Renamed(ast.NodeTransformer):

@@ -99,6 +99,8 @@ def test_offsets_lead_back_to_the_text_as_it_was() -> None:
         assert code[at : at + len(sought)] == sought
 
 
-@pytest.mark.parametrize("code", ["import", "from", "from x import", "import (", "def f(:\n gather("])
+@pytest.mark.parametrize(
+    "code", ["import", "from", "from x import", "import (", "def f(:\n gather("]
+)
 def test_broken_code_is_no_error(code: str) -> None:
     resolved(f"{code}\nfrom time import sleep\nsleep(1)")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from packlore.check import Checked, Detectors, run
+from packlore.check import Detectors, run
+from packlore.check.model import Checked
 from packlore.check.run import FEW
 from packlore.check.sources import Source
 from tests.check.test_scan import SLEEP

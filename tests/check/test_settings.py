@@ -16,7 +16,10 @@ def test_the_nearest_file_says_it_all(tmp_path: Path) -> None:
         "[tool.packlore]\nmin-level = 'warning'\nselect = ['a']\nignore = ['b']\n"
         "exclude = ['legacy/**']\nbaseline = 'known.json'\n"
     )
-    write(tmp_path, {"pyproject.toml": "[tool.packlore]\nmin-level = 'hint'\n", "in/pyproject.toml": text})
+    write(
+        tmp_path,
+        {"pyproject.toml": "[tool.packlore]\nmin-level = 'hint'\n", "in/pyproject.toml": text},
+    )
     (tmp_path / "in/app").mkdir()
     found = settings.load(tmp_path / "in/app")
     assert found == settings.Settings(
@@ -44,6 +47,6 @@ def test_a_folder_without_one_has_none_and_no_search_leaves_a_repository(tmp_pat
 )
 def test_a_name_or_value_that_is_none_is_told(tmp_path: Path, text: str, said: str) -> None:
     write(tmp_path, {"pyproject.toml": text})
-    with pytest.raises(BadArgumentError, match="pyproject.toml") as raised:
+    with pytest.raises(BadArgumentError, match=r"pyproject\.toml") as raised:
         settings.load(tmp_path)
     assert said in str(raised.value)

@@ -64,7 +64,7 @@ def test_a_file_that_is_named_is_meant_whatever_it_is_called(tmp_path: Path) -> 
 
 
 def test_a_path_that_is_not_there_is_a_wrong_call(tmp_path: Path) -> None:
-    with pytest.raises(BadArgumentError, match="nothing at .*gone"):
+    with pytest.raises(BadArgumentError, match=r"nothing at .*gone"):
         found(tmp_path, "gone")
 
 
@@ -122,7 +122,9 @@ def test_the_cells_of_a_notebook_are_read_without_its_commands() -> None:
     assert text == "import time\n\ntime.sleep(1)\n\n\ny = 1"
 
 
-@pytest.mark.parametrize("data", [b"{}", b"[]", b"x", b'{"cells": 5}', b'{"cells": [5]}', b"[" * 9999])
+@pytest.mark.parametrize(
+    "data", [b"{}", b"[]", b"x", b'{"cells": 5}', b'{"cells": [5]}', b"[" * 9999]
+)
 def test_what_is_no_notebook_is_told(data: bytes) -> None:
     assert isinstance(text_of("x.ipynb", data), Trouble)
 
@@ -130,7 +132,9 @@ def test_what_is_no_notebook_is_told(data: bytes) -> None:
 def test_files_that_no_people_wrote_are_told(tmp_path: Path) -> None:
     write(tmp_path, {"large.py": b"x" * (MAX_FILE + 1)})
     (tmp_path / "folder.py").mkdir()
-    reasons = [str(read(Source(tmp_path / name, name))) for name in ("large.py", "folder.py", "no.py")]
+    reasons = [
+        str(read(Source(tmp_path / name, name))) for name in ("large.py", "folder.py", "no.py")
+    ]
     assert reasons == [
         "large.py: not checked: 1,048,577 bytes, and at most 1,048,576 are read",
         "folder.py: not checked: not a regular file",

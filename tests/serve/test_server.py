@@ -19,7 +19,8 @@ from mcp_types import INVALID_PARAMS, JSONRPCNotification, JSONRPCRequest
 
 from packlore.library import Library
 from packlore.pack.model import tokens
-from packlore.serve.server import DATA_KEY, PAGE, PackServer
+from packlore.serve.bindings import DATA_KEY
+from packlore.serve.server import PAGE, PackServer
 from packlore.serve.stdio import Pending
 from tests.packs import own, rule, write
 from tests.proofs.harness import ROOT

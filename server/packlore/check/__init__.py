@@ -6,28 +6,25 @@ line, column and rule. Never: code of a pack that is run.
 
 from packlore.check.detectors import check as problems
 from packlore.check.detectors import detectors
-from packlore.check.model import Checked, Detector, Finding, Level, Trouble
-from packlore.check.scan import Detectors, scan
-from packlore.check.syntax import NoGrepError, language, language_of
+from packlore.check.model import Finding, Level, Trouble
+from packlore.check.scan import Detectors, scan, worst_first
+from packlore.check.syntax import likeliest
 
 # Modules that only the command needs are named, not imported.
 __all__ = [
-    "Checked",
-    "Detector",
     "Detectors",
     "Finding",
     "Level",
-    "NoGrepError",
     "Trouble",
     "baseline",
     "changes",
     "detectors",
-    "language",
-    "language_of",
+    "likeliest",
     "problems",
     "report",
     "run",
     "scan",
     "settings",
     "sources",
+    "worst_first",
 ]

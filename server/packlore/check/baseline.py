@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from packlore.check.model import Finding
 from packlore.errors import BadArgumentError
@@ -27,16 +28,7 @@ def written(findings: Iterable[Finding]) -> str:
 def load(path: Path) -> Counter[tuple[str, str]]:
     """The known findings, each as often as it is known. BadArgumentError for what is none."""
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-        if given["version"] != VERSION:
-            raise ValueError(f"version {given['version']}")
-        return Counter(
-            {
-                (str(name), str(digest)): int(count)
-                for name, digests in given["files"].items()
-                for digest, count in digests.items()
-            }
-        )
+        return _counts(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         message = f"no baseline at {path}: write one with --write-baseline {path}"
         raise BadArgumentError(message) from error
@@ -56,6 +48,18 @@ def new(findings: Iterable[Finding], known: Counter[tuple[str, str]]) -> list[Fi
         else:
             found.append(finding)
     return found
+
+
+def _counts(given: dict[str, Any]) -> Counter[tuple[str, str]]:
+    if given["version"] != VERSION:
+        raise ValueError(f"version {given['version']}")
+    return Counter(
+        {
+            (str(name), str(digest)): int(count)
+            for name, digests in given["files"].items()
+            for digest, count in digests.items()
+        }
+    )
 
 
 def _key(finding: Finding) -> tuple[str, str]:

@@ -54,7 +54,15 @@ class _Every(frozenset[int]):
 
 
 _EVERY = _Every()
-_PLAIN = ("-U0", "--no-color", "--no-ext-diff", "--no-renames", "--diff-filter=d", "--src-prefix=a/", "--dst-prefix=b/")
+_PLAIN = (
+    "-U0",
+    "--no-color",
+    "--no-ext-diff",
+    "--no-renames",
+    "--diff-filter=d",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+)
 
 
 def _root(folder: Path) -> Path:

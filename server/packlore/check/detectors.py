@@ -8,35 +8,45 @@ out; the others stay. `metadata` is free in ast-grep, and ours says what its lan
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-
 from packlore.check.model import Detector, Level
 from packlore.check.syntax import available, language, reason_against
-from packlore.pack import Pack, PackFile, Problem, visible
+from packlore.check.utilities import documents, used, utilities, walks_siblings
+from packlore.pack import Pack, Problem, visible
 
-UTILITIES = "assets/_utils/"
-"""Where a pack keeps the utility rules that its detectors share, one in each file; `sgconfig.yml`
-names the folder for ast-grep itself."""
-MAX_FILE = 64 * 1024
-"""Bytes of a file of detectors."""
 MAX_DETECTORS = 400
 """Detectors of a pack."""
 MAX_TEXT = 300
 """Characters of a message or a note: each is a line."""
 KEYS = frozenset(
-    "id language severity message note url rule constraints utils transform fix rewriters labels "
-    "files ignores metadata".split()
+    [
+        "id",
+        "language",
+        "severity",
+        "message",
+        "note",
+        "url",
+        "rule",
+        "constraints",
+        "utils",
+        "transform",
+        "fix",
+        "rewriters",
+        "labels",
+        "files",
+        "ignores",
+        "metadata",
+    ]
 )
 """What a rule file of ast-grep may say (https://ast-grep.github.io/reference/yaml.html)."""
 _GIVEN = ("rule", "constraints", "transform")
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A detector, or its file, is left out; the text is what the Problem says."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -49,25 +59,17 @@ def detectors(pack: Pack) -> tuple[tuple[Detector, ...], tuple[Problem, ...]]:
     missing, what only it can tell is not told."""
     found: list[Detector] = []
     problems: list[Problem] = []
-    utilities = _utilities(pack, problems)
+    shared = utilities(pack, problems)
     rules = {rule.id for rule in pack.rules}
-    known: set[str] = set()
     for file in pack.files:
         where = PurePosixPath(file.path)
         if where.parts[0] != "rules" or where.suffix != ".yml" or where.stem not in rules:
             continue
-        for number, given in enumerate(_documents(file, problems), start=1):
+        for number, given in enumerate(documents(file, problems), start=1):
             try:
-                if len(found) == MAX_DETECTORS:
-                    raise _Refused("detector", f"a pack has at most {MAX_DETECTORS} detectors")
-                detector = _detector(given, where.stem, utilities)
-                if detector.id in known:
-                    raise _Refused("detector-id", f"the id {detector.id!r} is taken")
-            except _Refused as refused:
+                found.append(_detector(given, where.stem, shared, found))
+            except _RefusedError as refused:
                 problems.append(_problem(file.path, refused, number))
-            else:
-                known.add(detector.id)
-                found.append(detector)
     return _agreeing(found, problems), tuple(problems)
 
 
@@ -76,54 +78,48 @@ def check(pack: Pack) -> Iterator[Problem]:
     yield from detectors(pack)[1]
 
 
-def _problem(path: str, refused: _Refused, number: int) -> Problem:
+def _problem(path: str, refused: _RefusedError, number: int) -> Problem:
     which = f"detector {number}: " if number > 1 else ""
     return Problem(path, 1, refused.code, f"left out: {which}{visible(str(refused))}")
 
 
-def _documents(file: PackFile, problems: list[Problem]) -> Iterator[object]:
-    """The YAML documents of a file; those up to the one that cannot be read."""
-    if len(file.data) > MAX_FILE:
-        message = f"left out: {len(file.data):,} bytes, and at most {MAX_FILE:,} are read"
-        problems.append(Problem(file.path, 1, "detector", message))
-        return
-    try:
-        yield from yaml.safe_load_all(file.data.decode("utf-8"))
-    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
-        message = f"left out: not readable as YAML: {visible(reason)}"
-        problems.append(Problem(file.path, mark.line + 1 if mark else 1, "detector", message))
-
-
-def _detector(given: object, rule: str, utilities: Mapping[str, Mapping[str, Any]]) -> Detector:
+def _detector(
+    given: object,
+    rule: str,
+    shared: Mapping[str, Mapping[str, Any]],
+    others: Sequence[Detector],
+) -> Detector:
+    if len(others) >= MAX_DETECTORS:
+        raise _RefusedError("detector", f"a pack has at most {MAX_DETECTORS} detectors")
     if not isinstance(given, dict):
-        raise _Refused("detector", "not a mapping of id, language, message, note and rule")
+        raise _RefusedError("detector", "not a mapping of id, language, message, note and rule")
     if unknown := sorted(str(each)[:40] for each in given if each not in KEYS):
-        raise _Refused("detector-key", f"unknown key {', '.join(unknown[:5])}")
+        raise _RefusedError("detector-key", f"unknown key {', '.join(unknown[:5])}")
     texts = {key: _text(given, key) for key in ("id", "language", "message", "note")}
     if texts["id"] != rule and not texts["id"].startswith(f"{rule}-"):
-        raise _Refused("detector-id", f"its id is {rule}, or begins with {rule}-")
+        raise _RefusedError("detector-id", f"its id is {rule}, or begins with {rule}-")
+    if any(each.id == texts["id"] for each in others):
+        raise _RefusedError("detector-id", f"the id {texts['id']!r} is taken")
     name = language(texts["language"])
     if name is None:
-        raise _Refused("detector-language", f"unknown language {texts['language'][:40]!r}")
+        raise _RefusedError("detector-language", f"unknown language {texts['language'][:40]!r}")
     level = Level.parse(str(given.get("severity", "hint")))
     if level is None:
-        raise _Refused("detector-level", "severity is none of error, warning, hint")
+        raise _RefusedError("detector-level", "severity is none of error, warning, hint")
     config = {key: given[key] for key in _GIVEN if key in given}
     own = given.get("utils") or {}
     if not isinstance(own, dict):
-        raise _Refused("detector", "utils is not a mapping")
-    if used := _used(config, {**utilities.get(name, {}), **own}):
-        config["utils"] = used
-    if _walks_siblings(config, 0):
+        raise _RefusedError("detector", "utils is not a mapping")
+    if needed := used(config, {**shared.get(name, {}), **own}):
+        config["utils"] = needed
+    if walks_siblings(config, 0):
         message = "follows and precedes look at the neighbour only; use has in what holds both"
-        raise _Refused("detector-siblings", message)
+        raise _RefusedError("detector-siblings", message)
     if available() and (reason := reason_against(config, name)):
-        raise _Refused("detector", f"ast-grep: {reason}")
+        raise _RefusedError("detector", f"ast-grep: {reason}")
     metadata = given.get("metadata") or {}
     if not isinstance(metadata, dict):
-        raise _Refused("detector", "metadata is not a mapping")
+        raise _RefusedError("detector", "metadata is not a mapping")
     return Detector(
         id=texts["id"],
         rule=rule,
@@ -142,17 +138,17 @@ def _detector(given: object, rule: str, utilities: Mapping[str, Mapping[str, Any
 def _text(given: Mapping[Any, Any], key: str) -> str:
     value = given.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise _Refused("detector", f"{key} is missing, or is no text")
+        raise _RefusedError("detector", f"{key} is missing, or is no text")
     line = " ".join(value.split())
     if len(line) > MAX_TEXT:
-        raise _Refused("detector", f"{key} has {len(line)} characters, at most {MAX_TEXT}")
+        raise _RefusedError("detector", f"{key} has {len(line)} characters, at most {MAX_TEXT}")
     return visible(line)
 
 
 def _globs(given: Mapping[Any, Any], key: str) -> tuple[str, ...]:
     value = given.get(key) or []
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _Refused("detector", f"{key} is not a list of globs")
+        raise _RefusedError("detector", f"{key} is not a list of globs")
     return tuple(value)
 
 
@@ -161,12 +157,12 @@ def _names(given: object) -> dict[str, str]:
     if isinstance(given, list):
         given = {each: each for each in given if isinstance(each, str)}
     if not isinstance(given, dict):
-        raise _Refused("detector", "metadata.names is a list, or a mapping of names to names")
+        raise _RefusedError("detector", "metadata.names is a list, or a mapping of names to names")
     names: dict[str, str] = {}
     for spelled, meant in given.items():
         for each in meant if isinstance(meant, list) else [meant]:
             if not all(isinstance(one, str) and _NAME.fullmatch(one) for one in (spelled, each)):
-                raise _Refused("detector", f"metadata.names has no name {str(each)[:40]!r}")
+                raise _RefusedError("detector", f"metadata.names has no name {str(each)[:40]!r}")
             names[each] = spelled
     return names
 
@@ -176,57 +172,15 @@ def _agreeing(found: list[Detector], problems: list[Problem]) -> tuple[Detector,
     spelled: dict[str, str] = {}
     kept: list[Detector] = []
     for each in found:
-        odd = [name for name in each.names if spelled.setdefault(name, each.names[name]) != each.names[name]]
+        odd = [
+            name
+            for name in each.names
+            if spelled.setdefault(name, each.names[name]) != each.names[name]
+        ]
         if odd:
             other = f"{each.names[odd[0]]}, and another detector as {spelled[odd[0]]}"
-            refused = _Refused("detector-names", f"{each.id} spells {odd[0]} as {other}")
+            refused = _RefusedError("detector-names", f"{each.id} spells {odd[0]} as {other}")
             problems.append(_problem(f"rules/{each.rule}.yml", refused, 1))
             continue
         kept.append(each)
     return tuple(kept)
-
-
-def _utilities(pack: Pack, problems: list[Problem]) -> dict[str, dict[str, Any]]:
-    """The shared utility rules by language and id."""
-    found: dict[str, dict[str, Any]] = {}
-    for file in pack.files:
-        if not file.path.startswith(UTILITIES) or not file.path.endswith(".yml"):
-            continue
-        for given in _documents(file, problems):
-            name = language(str(given.get("language"))) if isinstance(given, dict) else None
-            if name and isinstance(given, dict) and isinstance(given.get("id"), str):
-                found.setdefault(name, {})[given["id"]] = given.get("rule")
-            else:
-                message = "left out: a utility has an id, a language and a rule"
-                problems.append(Problem(file.path, 1, "detector", message))
-    return found
-
-
-def _used(config: object, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the utilities, those that a rule names, and those that these name: one that ast-grep
-    refuses costs no other rule."""
-    used: dict[str, Any] = {}
-    left = [config]
-    while left:
-        each = left.pop()
-        if isinstance(each, dict):
-            name = each.get("matches")
-            if isinstance(name, str) and name in known and name not in used:
-                used[name] = known[name]
-                left.append(known[name])
-            left += each.values()
-        elif isinstance(each, list):
-            left += each
-    return used
-
-
-def _walks_siblings(config: object, depth: int) -> bool:
-    """Whether a rule looks at all siblings of a node: over many of them that is quadratic."""
-    if depth > 50:  # ast-grep will say so
-        return False
-    if isinstance(config, dict):
-        for key, value in config.items():
-            far = isinstance(value, dict) and value.get("stopBy", "neighbor") != "neighbor"
-            if (key in ("follows", "precedes") and far) or _walks_siblings(value, depth + 1):
-                return True
-    return isinstance(config, list) and any(_walks_siblings(each, depth + 1) for each in config)

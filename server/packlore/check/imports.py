@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from packlore.check.syntax import search
+
 if TYPE_CHECKING:
     from ast_grep_py import SgNode
 
@@ -25,12 +27,27 @@ _IMPORTS = {
     "rule": {"any": [{"kind": "import_statement"}, {"kind": "import_from_statement"}]},
 }
 _SCOPES = frozenset(
-    "function_definition lambda list_comprehension set_comprehension dictionary_comprehension "
-    "generator_expression module".split()
+    [
+        "function_definition",
+        "lambda",
+        "list_comprehension",
+        "set_comprehension",
+        "dictionary_comprehension",
+        "generator_expression",
+        "module",
+    ]
 )
 _HOLDS = frozenset(
-    "pattern_list tuple_pattern list_pattern as_pattern_target list_splat_pattern "
-    "dictionary_splat_pattern parenthesized_expression tuple".split()
+    [
+        "pattern_list",
+        "tuple_pattern",
+        "list_pattern",
+        "as_pattern_target",
+        "list_splat_pattern",
+        "dictionary_splat_pattern",
+        "parenthesized_expression",
+        "tuple",
+    ]
 )
 """Where a name that is bound may stand among others."""
 _BINDS = {
@@ -66,7 +83,7 @@ def resolve(root: SgNode, text: str, names: Mapping[str, str]) -> Text:
     name to spelling."""
     roots = {spelled.partition(".")[0] for spelled in names.values()}
     scopes: dict[object, dict[str, str]] = {}
-    for node in root.find_all(_IMPORTS):
+    for node in search(root, _IMPORTS):
         bound = scopes.setdefault(_key(_scope(node)), {})
         for here, meant in _bound(node.text()):
             if here in roots or _leads(meant, names):
@@ -76,13 +93,15 @@ def resolve(root: SgNode, text: str, names: Mapping[str, str]) -> Text:
     if not wanted:
         return Text(text)
     known = {"kind": "identifier", "regex": f"^(?:{'|'.join(map(re.escape, sorted(wanted)))})$"}
-    found = [each for each in root.find_all({"rule": known}) if not _is_label(each)]
+    found = [each for each in search(root, {"rule": known}) if not _is_label(each)]
     found = [each for each in found if not any(_is_import(one) for one in each.ancestors()[:3])]
     others: dict[object, set[str]] = {}
     for node in (each for each in found if _is_bound(each)):
         parent = node.parent()
         named = parent is not None and parent.kind() in ("function_definition", "class_definition")
-        others.setdefault(_key(_scope(parent if named and parent else node)), set()).add(node.text())
+        others.setdefault(_key(_scope(parent if named and parent else node)), set()).add(
+            node.text()
+        )
     edits = [edit for node in found if (edit := _edit(node, names, roots, scopes, others))]
     return _edited(text, edits)
 

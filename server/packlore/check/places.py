@@ -15,7 +15,7 @@ _SCRIPTS = frozenset(
     {"script", "scripts", "tool", "tools", "bin", "bench", "benchmark", "benchmarks", "doc", "docs"}
     | {"docs_src", "demo", "demos", "example", "examples", "sample", "samples", "hack", "cookbook"}
 )
-_MIGRATIONS = frozenset({"migration", "migrations", "alembic"})
+_MIGRATIONS = frozenset({"migration", "migrations", "versions"})
 _TEST_FILE = re.compile(r"(?:test_.*|.*_test|conftest|.*\.(?:test|spec))\.[a-z]+")
 
 

@@ -82,5 +82,3 @@ def _alone(files: Iterable[Source], detectors: Detectors) -> Iterator[Checked]:
                 yield pool.submit(_one, source).result()
             except BrokenProcessPool as error:
                 yield Checked(source.path, trouble=failed(source.path, error))
-
-

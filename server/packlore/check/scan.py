@@ -13,7 +13,7 @@ from packlore.check.ignores import applied, ignores
 from packlore.check.imports import Text, resolve
 from packlore.check.model import Checked, Detector, Finding, Level, Trouble
 from packlore.check.places import matches, place
-from packlore.check.syntax import PYTHON, is_too_deep, tree
+from packlore.check.syntax import PYTHON, is_too_deep, search, tree
 from packlore.pack import visible
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _findings(
     starts = _line_starts(text)
     seen: set[tuple[str, int]] = set()  # of several detectors of a rule, the first speaks
     for detector in asked:
-        for match in root.find_all(dict(detector.config))[:MAX_FINDINGS]:
+        for match in search(root, detector.config)[:MAX_FINDINGS]:
             at = (match.get_match(detector.at) if detector.at else None) or match
             span = at.range()
             begin, end = (resolved.original(each.index) for each in (span.start, span.end))

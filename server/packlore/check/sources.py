@@ -61,7 +61,7 @@ def sources(
 
 def shown(place: Path, root: Path) -> str:
     """How a file is called: from `root` where it lies below it."""
-    whole = Path(os.path.abspath(place))
+    whole = Path(os.path.abspath(place))  # noqa: PTH100 - `resolve` would follow links
     with suppress(ValueError):
         return whole.relative_to(root).as_posix()
     return whole.as_posix()
@@ -130,7 +130,7 @@ def _files(folder: Path) -> Iterator[Path]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 hidden = entry.name.startswith(".") or entry.name in SKIPPED
-                if not hidden and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
+                if not hidden and not Path(entry.path, "pyvenv.cfg").exists():
                     left.append(Path(entry.path))
             elif entry.is_symlink() or entry.is_file():
                 yield Path(entry.path)

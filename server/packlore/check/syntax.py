@@ -6,7 +6,7 @@ works without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -107,10 +107,23 @@ def tree(text: str, name: str) -> SgNode:
     return root
 
 
+def search(root: SgNode, config: Mapping[str, Any]) -> list[SgNode]:
+    """All nodes of a tree that a rule of ast-grep matches; `config` is that rule as data."""
+    given: Any = dict(config)
+    found: list[SgNode] = root.find_all(given)
+    return found
+
+
+def likeliest(text: str, names: Iterable[str]) -> str | None:
+    """Of some languages, the one in which a text has the fewest errors; the first of equal ones."""
+    errors = {"rule": {"kind": "ERROR"}}
+    return min(names, key=lambda each: len(search(tree(text, each), errors)), default=None)
+
+
 def reason_against(config: Mapping[str, Any], name: str) -> str:
     """Why ast-grep refuses a rule, on one line; empty where it takes it."""
     try:
-        tree("", name).find(dict(config))
+        search(tree("", name), config)
     except NoGrepError:
         raise
     except Exception as error:  # noqa: BLE001 - it raises Exception itself, for what stands in data
@@ -124,6 +137,6 @@ def is_too_deep(root: SgNode, text: str) -> bool:
     the mean depth of some nodes, evenly spread over the text, is over MAX_DEPTH."""
     if len(text) <= LARGE:
         return False
-    nodes = root.find_all({"rule": {"pattern": "$_"}})
+    nodes = search(root, {"rule": {"pattern": "$_"}})
     sample = nodes[:: max(1, len(nodes) // SAMPLE)]
     return sum(len(each.ancestors()) for each in sample) > MAX_DEPTH * len(sample)

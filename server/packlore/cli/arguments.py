@@ -85,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
     command = add("list", "list categories, rules and documents", "packlore list asyncio")
     command.add_argument("category", nargs="?", default="", help="only this category")
     reads(command)
-    command = add("check", "find code that breaks rules; exit 1 where it does", "packlore check src")
+    command = add(
+        "check", "find code that breaks rules; exit 1 where it does", "packlore check src"
+    )
     command.add_argument(
         "paths", nargs="*", metavar="PATH", help="files and folders (the current folder)"
     )

@@ -64,9 +64,7 @@ def check(arguments: argparse.Namespace) -> int:
     return 1 if told else 0
 
 
-def _asked(
-    arguments: argparse.Namespace, given: settings.Settings, library: Library
-) -> Detectors:
+def _asked(arguments: argparse.Namespace, given: settings.Settings, library: Library) -> Detectors:
     """The detectors that are asked, by --select and --ignore. NotFoundError for what is neither a
     rule nor a category."""
     select, ignore = arguments.select or given.select, [*arguments.ignore, *given.ignore]
@@ -92,9 +90,7 @@ def _asked(
     return Detectors(found)
 
 
-def _seen(
-    arguments: argparse.Namespace, given: settings.Settings, detectors: Detectors
-) -> _Seen:
+def _seen(arguments: argparse.Namespace, given: settings.Settings, detectors: Detectors) -> _Seen:
     seen = _Seen()
     lines = _changed(arguments, given.root)
     wanted: list[sources.Source] = []

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from functools import wraps
 from typing import Any, get_args
 
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
-from mcp.server.mcpserver.prompts import Prompt
-from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp.server.subscriptions import (
     InMemorySubscriptionBus,
     ResourcesListChanged,
@@ -23,42 +19,29 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
-    CallToolResult,
     Completion,
     ListResourcesResult,
     PaginatedRequestParams,
     Resource,
-    TextContent,
-    ToolAnnotations,
 )
-from pydantic import ValidationError
 from starlette.applications import Starlette
 
-from packlore.errors import PackError
 from packlore.library import Library
+from packlore.serve.bindings import prompt, tool
 from packlore.serve.log import without_rich
 from packlore.serve.pages import paged
 from packlore.serve.skills import SkillsExtension, resources
 from packlore.serve.tools import (
     PROMPTS,
     TOOLS,
-    Answer,
     Prompts,
     Tools,
     complete,
-    description,
     instructions,
 )
 
 PAGE = 200
 """Files of one page of resources/list: a pack of ours is one page."""
-DATA_KEY = "packlore/data"
-"""Where a result's `_meta` carries what it says to a program.
-
-Not in `structuredContent`: where that is present, Claude Code 2.1.330 shows it to the model and
-drops the text, so the rule itself would never be read. `serve --structured` puts it there for
-hosts that show both.
-"""
 _HINT = CacheHint(ttl_ms=3_600_000, scope="public")
 """A snapshot changes only where someone edits the pack: an hour, for everyone."""
 _WATCHED_HINT = CacheHint(ttl_ms=0, scope="public")
@@ -68,8 +51,14 @@ class PackServer(MCPServer[Any]):
     """A server over the snapshot in a library; it never goes back to the disk by itself."""
 
     def __init__(
-        self, library: Library, *, structured: bool = False, watched: bool = False
+        self,
+        library: Library,
+        *,
+        structured: bool = False,
+        watched: bool = False,
+        local: bool = False,
     ) -> None:
+        """`local` where the client's files are those of this process."""
         self._tools, self._prompts = Tools(library), Prompts(library)
         hint = _WATCHED_HINT if watched else _HINT
         self._skills = SkillsExtension(hint.ttl_ms)
@@ -79,7 +68,9 @@ class PackServer(MCPServer[Any]):
                 name="packlore",
                 version=next(iter(library.packs.values())).version,
                 instructions=instructions(library),
-                tools=[_tool(name, self._tools, structured=structured) for name in TOOLS],
+                tools=[
+                    tool(name, self._tools, structured=structured, local=local) for name in TOOLS
+                ],
                 extensions=[self._skills],
                 log_level="WARNING",
                 cache_hints=dict.fromkeys(get_args(CacheableMethod), hint),
@@ -88,7 +79,7 @@ class PackServer(MCPServer[Any]):
                 subscriptions=self._bus if watched else False,
             )
         for name in PROMPTS:
-            self.add_prompt(_prompt(getattr(self._prompts, name)))
+            self.add_prompt(prompt(getattr(self._prompts, name)))
         self.completion()(self._complete)  # type: ignore[no-untyped-call]
         self._load(library)
 
@@ -146,12 +137,12 @@ class PackServer(MCPServer[Any]):
     ) -> Any:
         """A prompt's message. What is refused says what would be accepted."""
         if name not in PROMPTS:
-            known = ", ".join(PROMPTS)
+            names = ", ".join(PROMPTS)
             raise MCPError(
-                code=INVALID_PARAMS, message=f"no prompt {name[:80]!r}; there are: {known}"
+                code=INVALID_PARAMS, message=f"no prompt {name[:80]!r}; there are: {names}"
             )
-        (prompt,) = [each for each in await self.list_prompts() if each.name == name]
-        taken = {each.name: each.required for each in prompt.arguments or ()}
+        (known,) = [each for each in await self.list_prompts() if each.name == name]
+        taken = {each.name: each.required for each in known.arguments or ()}
         given = arguments or {}
         if wrong := [each for each in taken if taken[each] and each not in given]:
             raise MCPError(code=INVALID_PARAMS, message=f"{name} needs {', '.join(wrong)}")
@@ -163,88 +154,3 @@ class PackServer(MCPServer[Any]):
     async def _complete(self, _ref: Any, argument: Any, _context: Any) -> Completion:
         values = complete(self._library, argument.name, argument.value)
         return Completion(values=values[:100], total=len(values), has_more=len(values) > 100)
-
-
-class _StrictTool(Tool):
-    """Refuses arguments that it does not know: the SDK would ignore a misspelt filter."""
-
-    async def run(
-        self, arguments: dict[str, Any], context: Any, convert_result: bool = False
-    ) -> Any:
-        accepted = self.parameters["properties"]
-        unknown = sorted(set(arguments) - set(accepted))
-        if unknown:
-            given = ", ".join(name[:40] for name in unknown[:5])
-            raise ToolError(f"unknown argument {given}: {self.name} takes {', '.join(accepted)}")
-        try:
-            return await super().run(arguments, context, convert_result)
-        except ToolError as error:
-            if not isinstance(error.__cause__, ValidationError):
-                raise
-            wrong = (
-                f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
-                for each in error.__cause__.errors()[:5]
-            )
-            raise ToolError(f"{self.name}: {'; '.join(wrong)}") from error
-
-
-def _tool(name: str, tools: Tools, *, structured: bool) -> Tool:
-    """The SDK's form of a function of tools.py."""
-    answer: Callable[..., Answer] = getattr(tools, name)
-
-    @wraps(answer)
-    def call(*args: Any, **kwargs: Any) -> CallToolResult:
-        try:
-            given = answer(*args, **kwargs)
-        except PackError as error:
-            raise ToolError(str(error)) from error
-        data = dict(given.data)
-        return CallToolResult(
-            content=[TextContent(type="text", text=given.text)],
-            structured_content=data if structured and data else None,
-            _meta=None if structured or not data else {DATA_KEY: data},
-        )
-
-    signature = inspect.signature(answer, eval_str=True)
-    call.__signature__ = signature.replace(return_annotation=CallToolResult)  # type: ignore[attr-defined]
-    call.__annotations__ = {
-        **{each.name: each.annotation for each in signature.parameters.values()},
-        "return": CallToolResult,
-    }
-    tool = _StrictTool.from_function(
-        call,
-        name=name,
-        description=description(name, tools.library),
-        annotations=ToolAnnotations(read_only_hint=True),
-        structured_output=False,
-    )
-    tool.parameters = _slim(tool.parameters)
-    return tool
-
-
-def _prompt(prompt: Callable[..., str]) -> Prompt:
-    """The SDK's form of a prompt of tools.py."""
-
-    @wraps(prompt)
-    def render(*args: Any, **kwargs: Any) -> str:
-        try:
-            return prompt(*args, **kwargs)
-        except PackError as error:
-            raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
-
-    return Prompt.from_function(render)
-
-
-def _slim(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without the titles that pydantic adds, which repeat the names, and without
-    defaults that say nothing."""
-
-    def kept(key: str, value: object) -> bool:
-        return key != "title" and not (key == "default" and value in ("", False))
-
-    slim = {key: value for key, value in schema.items() if key != "title"}
-    slim["properties"] = {
-        name: {key: value for key, value in each.items() if kept(key, value)}
-        for name, each in schema.get("properties", {}).items()
-    }
-    return slim
