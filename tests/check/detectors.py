@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from packlore.check import Detectors, Finding, detectors, scan
+from packlore.check import Detectors, Finding, detectors
+from packlore.check.scan import scan
 from packlore.pack import Document, Pack, read
 from packlore.pack.model import Example
 from tests.proofs.harness import ROOT

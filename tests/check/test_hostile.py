@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from packlore.check import Detectors, scan
+from packlore.check import Detectors
 from packlore.check.imports import resolve
 from packlore.check.model import Checked
+from packlore.check.scan import scan
 from packlore.check.sources import text_of
 from packlore.check.syntax import PYTHON, tree
 from tests.check.detectors import own, pack, python

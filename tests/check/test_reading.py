@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from packlore.check import Detectors, Level, detectors, scan
+from packlore.check import Detectors, Level, detectors
+from packlore.check.scan import scan
 from packlore.pack import read
 from tests.packs import own as clean
 from tests.packs import rule, write

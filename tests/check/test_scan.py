@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from packlore.check import Detectors, Level, scan
+from packlore.check import Detectors, Level
 from packlore.check.model import Detector
+from packlore.check.scan import scan
 
 
 def detector(rule: dict[str, Any], **given: Any) -> Detector:

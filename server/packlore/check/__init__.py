@@ -6,24 +6,27 @@ line, column and rule. Never: code of a pack that is run.
 
 from packlore.check.detectors import check as problems
 from packlore.check.detectors import detectors
+from packlore.check.ignores import UNUSED
 from packlore.check.model import Finding, Level, Trouble
-from packlore.check.scan import Detectors, scan, worst_first
-from packlore.check.syntax import likeliest
+from packlore.check.scan import PASTED, Detectors, pasted, worst_first
+from packlore.check.syntax import NoGrepError
 
 # Modules that only the command needs are named, not imported.
 __all__ = [
+    "PASTED",
+    "UNUSED",
     "Detectors",
     "Finding",
     "Level",
+    "NoGrepError",
     "Trouble",
     "baseline",
     "changes",
     "detectors",
-    "likeliest",
+    "pasted",
     "problems",
     "report",
     "run",
-    "scan",
     "settings",
     "sources",
     "worst_first",

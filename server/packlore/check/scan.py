@@ -7,18 +7,21 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from packlore.check.ignores import applied, ignores
 from packlore.check.imports import Text, resolve
 from packlore.check.model import Checked, Detector, Finding, Level, Trouble
 from packlore.check.places import matches, place
-from packlore.check.syntax import PYTHON, is_too_deep, search, tree
+from packlore.check.syntax import PYTHON, is_too_deep, likeliest, search, tree
 from packlore.pack import visible
 
 if TYPE_CHECKING:
     from ast_grep_py import SgNode
 
+PASTED = "code"
+"""What pasted code is called."""
 MAX_SHOWN = 60
 """Characters of code that a message shows."""
 MAX_ROW = 200
@@ -79,6 +82,13 @@ def scan(path: str, text: str, language: str, detectors: Detectors) -> Checked:
     left, silenced = applied(path, found, comments)
     ordered = sorted(left, key=lambda each: (each.line, each.column, each.rule, each.detector))
     return Checked(path, tuple(ordered), silenced=silenced)
+
+
+def pasted(code: str, detectors: Detectors) -> Checked:
+    """What is seen in code that has no path, in the language that it most likely is in."""
+    text = dedent(code)
+    language = likeliest(text, dict.fromkeys(each.language for each in detectors.all))
+    return scan(PASTED, text, language, detectors) if language else Checked(PASTED)
 
 
 def _findings(

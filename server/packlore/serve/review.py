@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 
 from packlore import render
-from packlore.check import Finding, Level, Trouble, likeliest, run, scan, sources, worst_first
+from packlore.check import PASTED, Finding, Level, Trouble, pasted, run, sources, worst_first
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.library import Library
 
@@ -20,8 +19,6 @@ MAX_FILES = 50
 """Files of one call. More are for `packlore check`."""
 MAX_LISTED = 30
 """Findings that are listed."""
-PASTED = "code"
-"""What pasted code is called, which has no path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +37,9 @@ def of_code(library: Library, code: str) -> Review:
         raise BadArgumentError("code is empty: give the code that you wrote")
     if len(code) > MAX_CODE:
         raise BadArgumentError(f"code has {len(code):,} characters, at most {MAX_CODE:,}")
-    text = dedent(code)
-    languages = dict.fromkeys(each.language for each in library.detectors.all)
-    language = likeliest(text, languages)
-    if language is None:
+    if not library.detectors.all:
         raise BadArgumentError("no rule here has a detector: ask find_rules with the code")
-    checked = scan(PASTED, text, language, library.detectors)
+    checked = pasted(code, library.detectors)
     return Review(checked.findings, (checked.trouble,) if checked.trouble else ())
 
 
