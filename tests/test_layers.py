@@ -44,7 +44,7 @@ INSIDE = {
         ("index", "learn"),
     ),
     "check": (
-        ("changes", "model", "places", "syntax"),
+        ("changes", "edits", "model", "places", "syntax"),
         ("baseline", "ignores", "imports", "report", "settings", "sources", "utilities"),
         ("detectors",),
         ("scan",),
@@ -61,7 +61,7 @@ INSIDE = {
     ),
     "cli": (
         ("arguments", "terminal"),
-        ("authoring", "checking", "complete", "reading", "serving"),
+        ("authoring", "checking", "complete", "hooking", "reading", "serving"),
         ("commands",),
     ),
 }

@@ -8,8 +8,9 @@ from packlore.check.detectors import check as problems
 from packlore.check.detectors import detectors
 from packlore.check.ignores import UNUSED
 from packlore.check.model import Finding, Level, Trouble
+from packlore.check.places import matches
 from packlore.check.scan import PASTED, Detectors, pasted, worst_first
-from packlore.check.syntax import NoGrepError
+from packlore.check.syntax import NoGrepError, language_of
 
 # Modules that only the command needs are named, not imported.
 __all__ = [
@@ -23,6 +24,9 @@ __all__ = [
     "baseline",
     "changes",
     "detectors",
+    "edits",
+    "language_of",
+    "matches",
     "pasted",
     "problems",
     "report",

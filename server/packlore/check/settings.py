@@ -9,13 +9,14 @@ from pathlib import Path
 from packlore.check.model import Level
 from packlore.errors import BadArgumentError
 
-NAMES = ("min-level", "select", "ignore", "exclude", "baseline")
+NAMES = ("min-level", "select", "ignore", "exclude", "baseline", "hook")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`root` is the folder of the pyproject.toml, else the working folder: paths and globs are
-    relative to it. `select` without a name means all rules."""
+    relative to it. `select` without a name means all rules. `hook` is false where nothing is to be
+    said after edits."""
 
     root: Path
     min_level: Level | None = None
@@ -23,6 +24,7 @@ class Settings:
     ignore: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     baseline: str = ""
+    hook: bool = True
 
 
 def load(folder: Path) -> Settings:
@@ -61,4 +63,7 @@ def _read(place: Path) -> Settings:
     baseline = given.get("baseline", "")
     if not isinstance(baseline, str):
         raise BadArgumentError(f"baseline of {where} is no path")
-    return Settings(place.parent, known, **lists, baseline=baseline)
+    hook = given.get("hook", True)
+    if not isinstance(hook, bool):
+        raise BadArgumentError(f"hook of {where} is neither true nor false")
+    return Settings(place.parent, known, **lists, baseline=baseline, hook=hook)

@@ -113,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     forms.add_argument("--json", action="store_true", help="for programs")
     forms.add_argument("--sarif", action="store_true", help="SARIF 2.1.0, for code scanning")
     forms.add_argument("--github", action="store_true", help="annotations of a GitHub workflow")
+    add("hook", "what a client runs after an edit: JSON in, JSON out", "packlore hook < edit.json")
     command = add("init", "begin a pack of your own", "packlore init our-rules", pack=False)
     command.add_argument("folder", metavar="DIR", help="its folder; made where it is missing")
     command.add_argument(

@@ -89,6 +89,7 @@ COMMANDS: Mapping[str, str] = {
     "show": "reading.show",
     "list": "reading.list_all",
     "check": "checking.check",
+    "hook": "hooking.hook",
     "init": "authoring.init",
     "new": "authoring.new",
     "lint": "authoring.lint",
