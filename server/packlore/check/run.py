@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 from packlore.check.model import Checked, Detector, Trouble
 from packlore.check.scan import Detectors, scan
 from packlore.check.sources import Source, read
 from packlore.check.syntax import PYTHON, NoGrepError, language_of, tree
 
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
 FEW = 64
 """Files that one process has checked before others have started."""
+MOST = 60
+"""Processes; Windows can wait for no more than 61."""
 _CHUNK = 32
 
 _detectors = Detectors(())
@@ -27,14 +30,10 @@ def check(files: Sequence[Source], detectors: Detectors) -> Iterator[Checked]:
     if len(files) <= FEW or (cores or 1) < 2:
         yield from (one(each, detectors) for each in files)
         return
+    from concurrent.futures.process import BrokenProcessPool  # a single file does without
+
     done = 0
-    context = get_context("forkserver" if os.name == "posix" else "spawn")
-    with ProcessPoolExecutor(
-        max_workers=min(cores or 1, len(files) // _CHUNK + 1, 61),
-        mp_context=context,
-        initializer=_take,
-        initargs=(detectors.all,),
-    ) as pool:
+    with _pool(min(cores or 1, len(files) // _CHUNK + 1, MOST), detectors) as pool:
         try:
             for checked in pool.map(_one, files, chunksize=_CHUNK):
                 done += 1
@@ -71,13 +70,20 @@ def _one(source: Source) -> Checked:
     return one(source, _detectors)
 
 
+def _pool(processes: int, detectors: Detectors) -> ProcessPoolExecutor:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    context = get_context("forkserver" if os.name == "posix" else "spawn")
+    return ProcessPoolExecutor(processes, context, _take, (detectors.all,))
+
+
 def _alone(files: Iterable[Source], detectors: Detectors) -> Iterator[Checked]:
     """Each file in a process of its own."""
-    context = get_context("forkserver" if os.name == "posix" else "spawn")
+    from concurrent.futures.process import BrokenProcessPool
+
     for source in files:
-        with ProcessPoolExecutor(
-            1, mp_context=context, initializer=_take, initargs=(detectors.all,)
-        ) as pool:
+        with _pool(1, detectors) as pool:
             try:
                 yield pool.submit(_one, source).result()
             except BrokenProcessPool as error:

@@ -14,6 +14,7 @@ from packlore.pack import Pack, PackFile, Problem, visible
 UTILITIES = "assets/_utils/"
 """Where a pack keeps the utility rules that its detectors share, one in each file; `sgconfig.yml`
 names the folder for ast-grep itself."""
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_FILE = 64 * 1024
 """Bytes of a file of detectors."""
 
@@ -25,7 +26,7 @@ def documents(file: PackFile, problems: list[Problem]) -> Iterator[object]:
         problems.append(Problem(file.path, 1, "detector", message))
         return
     try:
-        yield from yaml.safe_load_all(file.data.decode("utf-8"))
+        yield from yaml.load_all(file.data.decode("utf-8"), Loader=_LOADER)
     except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
