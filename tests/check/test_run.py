@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,20 +31,21 @@ def test_many_files_are_seen_in_their_order(tmp_path: Path) -> None:
     assert sum(len(each.findings) for each in found) == len(given) - 2
 
 
-def _dies_of(source: Source) -> Checked:
-    if source.path == "70.py":
+def _dies_of_some(files: Sequence[Source]) -> list[Checked]:
+    if any(each.path in ("20.py", "70.py") for each in files):
         os._exit(1)
-    return run.one(source, Detectors((SLEEP,)))
+    return [run.one(each, Detectors((SLEEP,))) for each in files]
 
 
 def test_a_file_that_ends_its_process_costs_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_one", _dies_of)
+    monkeypatch.setattr(run, "_some", _dies_of_some)
+    monkeypatch.setattr(run, "CHUNK", 2)
     given = files(tmp_path, FEW + 20)
     found = list(run.check(given, Detectors((SLEEP,))))
     assert [each.path for each in found] == [each.path for each in given]
-    assert [each.path for each in found if each.trouble] == ["70.py"]
+    assert [each.path for each in found if each.trouble] == ["20.py", "70.py"]
 
 
 def test_a_file_on_which_our_own_code_stumbles_is_told(

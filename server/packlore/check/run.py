@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from packlore.check.model import Checked, Detector, Trouble
@@ -18,7 +20,8 @@ FEW = 64
 """Files that one process has checked before others have started."""
 MOST = 60
 """Processes; Windows can wait for no more than 61."""
-_CHUNK = 32
+CHUNK = 32
+"""Files that a process is given at once."""
 
 _detectors = Detectors(())
 
@@ -30,16 +33,40 @@ def check(files: Sequence[Source], detectors: Detectors) -> Iterator[Checked]:
     if len(files) <= FEW or (cores or 1) < 2:
         yield from (one(each, detectors) for each in files)
         return
-    from concurrent.futures.process import BrokenProcessPool  # a single file does without
+    workers = min(cores or 1, len(files) // CHUNK + 1, MOST)
+    chunks = [files[at : at + CHUNK] for at in range(0, len(files), CHUNK)]
+    while chunks:
+        begun = 0
+        with _pool(workers, detectors) as pool:
+            for checked in _window(pool, chunks, 2 * workers):
+                if checked is None:  # a file has ended its process
+                    break
+                begun += 1
+                yield from checked
+        chunks = chunks[begun:]
+        if chunks:  # it is among those that were under way
+            yield from _alone(
+                [each for chunk in chunks[: 2 * workers] for each in chunk], detectors
+            )
+            chunks = chunks[2 * workers :]
 
-    done = 0
-    with _pool(min(cores or 1, len(files) // _CHUNK + 1, MOST), detectors) as pool:
+
+def _window(
+    pool: ProcessPoolExecutor, chunks: Sequence[Sequence[Source]], size: int
+) -> Iterator[list[Checked] | None]:
+    """What is seen in each chunk, in their order; None, at the end, where a process has ended. No
+    more than `size` chunks are under way, so that no more are lost."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    under_way = deque(pool.submit(_some, each) for each in chunks[:size])
+    following = iter(chunks[size:])
+    while under_way:
         try:
-            for checked in pool.map(_one, files, chunksize=_CHUNK):
-                done += 1
-                yield checked
-        except BrokenProcessPool:  # a file that ends a process: told, and the rest by itself
-            yield from _alone(files[done:], detectors)
+            yield under_way.popleft().result()
+            under_way.extend(pool.submit(_some, each) for each in islice(following, 1))
+        except BrokenProcessPool:
+            yield None
+            return
 
 
 def one(source: Source, detectors: Detectors) -> Checked:
@@ -66,8 +93,8 @@ def _take(detectors: tuple[Detector, ...]) -> None:
     _detectors = Detectors(detectors)
 
 
-def _one(source: Source) -> Checked:
-    return one(source, _detectors)
+def _some(files: Sequence[Source]) -> list[Checked]:
+    return [one(each, _detectors) for each in files]
 
 
 def _pool(processes: int, detectors: Detectors) -> ProcessPoolExecutor:
@@ -85,6 +112,6 @@ def _alone(files: Iterable[Source], detectors: Detectors) -> Iterator[Checked]:
     for source in files:
         with _pool(1, detectors) as pool:
             try:
-                yield pool.submit(_one, source).result()
+                yield from pool.submit(_some, [source]).result()
             except BrokenProcessPool as error:
                 yield Checked(source.path, trouble=failed(source.path, error))
