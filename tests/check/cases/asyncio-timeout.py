@@ -40,6 +40,18 @@ async def heartbeats(answers):
             yield ": ping"
 
 
+async def heartbeats_by_anext(answers):
+    while True:
+        try:
+            answer = await wait_for(anext(answers), 15)  # finds
+        except TimeoutError:
+            await ping()
+        except StopAsyncIteration:
+            return
+        else:
+            yield answer
+
+
 async def progress(job):
     task = asyncio.create_task(job())
     while not task.done():
@@ -143,3 +155,12 @@ async def bounded_whole(url):
             return await client.get(url)
     except TimeoutError:
         return None
+
+
+async def begins_anew(source):
+    generator = source()
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(generator), 15)
+        except TimeoutError:
+            generator = source()
