@@ -33,11 +33,11 @@ async def an_advisory_lock(session, key):
         await advisory_unlock(session, key)  # finds
 
 
-async def shielded_alone(account):
+async def in_a_shield(account):
     try:
         await work(account)
     finally:
-        await shield(put(account))  # finds
+        await shield(put(account))
 
 
 async def events(room):

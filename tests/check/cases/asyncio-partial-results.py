@@ -82,3 +82,7 @@ async def inside_of_the_child(sources):
 
 async def errors_are_raised(order):
     await asyncio.gather(send(order), book(order), return_exceptions=False)
+
+
+async def ended(clients):
+    await asyncio.gather(*(client.aclose() for client in clients), return_exceptions=True)

@@ -63,6 +63,10 @@ class Service:
     async def read(self, parts):
         return await asyncio.gather(*(self.part_or_none(part) for part in parts))
 
+    async def read_listed(self, parts):
+        calls = [self.part_or_none(part) for part in parts]
+        return await asyncio.gather(*calls)
+
 
 async def tasks_that_were_cancelled(tasks):
     for task in tasks:
