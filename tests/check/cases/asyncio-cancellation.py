@@ -160,3 +160,12 @@ async def all_of_them_then_the_first(exits):
             errors.append(error)
     if errors:
         raise errors[0]
+
+
+async def results_of_children(tasks):
+    for task in asyncio.as_completed(tasks):
+        try:
+            result = await task
+        except asyncio.CancelledError:
+            continue
+        use(result)
