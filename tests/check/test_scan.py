@@ -141,6 +141,8 @@ def test_code_that_no_people_write_is_left_out_and_told() -> None:
         assert checked.findings == ()
         assert checked.trouble
         assert "nested too deep" in checked.trouble.reason
+    checked = scan("x.py", f"time.sleep({'f(s), ' * 4_000})\n", "Python", Detectors((SLEEP,)))
+    assert str(checked.trouble) == "x.py: not checked: a call in it has over 1,000 arguments"
 
 
 def test_long_code_is_not_deep() -> None:

@@ -14,7 +14,7 @@ from packlore.check.ignores import applied, ignores
 from packlore.check.imports import Text, resolve
 from packlore.check.model import Checked, Detector, Finding, Level, Trouble
 from packlore.check.places import matches, place
-from packlore.check.syntax import PYTHON, is_too_deep, likeliest, search, tree
+from packlore.check.syntax import PYTHON, likeliest, oddity, search, tree
 from packlore.pack import visible
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def scan(path: str, text: str, language: str, detectors: Detectors) -> Checked:
     found: list[Finding] = []
     if asked:
         root = tree(text, language)
-        if is_too_deep(root, text):
-            return Checked(path, trouble=Trouble(path, "not checked: its code is nested too deep"))
+        if odd := oddity(root, text):
+            return Checked(path, trouble=Trouble(path, f"not checked: {odd}"))
         resolved = resolve(root, text, detectors.names) if language == PYTHON else Text(text)
         if resolved.edits:
             root = tree(resolved.text, language)

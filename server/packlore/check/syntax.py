@@ -65,6 +65,8 @@ SAMPLE = 200
 MAX_DEPTH = 100
 """Of the mean node of a text. People's code has less than 30; what looks around each node of a tree
 takes its size times its depth."""
+MAX_ARGUMENTS = 1_000
+"""Of a call. What looks at the place of an argument among others takes the square of it."""
 
 
 class NoGrepError(PackError):
@@ -132,11 +134,16 @@ def reason_against(config: Mapping[str, Any], name: str) -> str:
     return ""
 
 
-def is_too_deep(root: SgNode, text: str) -> bool:
-    """Whether a tree is so deep that looking around each of its nodes would take quadratic time:
-    the mean depth of some nodes, evenly spread over the text, is over MAX_DEPTH."""
+def oddity(root: SgNode, text: str) -> str:
+    """Why looking around each node of a tree would take quadratic time; empty where it does not.
+    Some nodes, evenly spread over the text, speak for all."""
     if len(text) <= LARGE:
-        return False
+        return ""
     nodes = search(root, {"rule": {"pattern": "$_"}})
-    sample = nodes[:: max(1, len(nodes) // SAMPLE)]
-    return sum(len(each.ancestors()) for each in sample) > MAX_DEPTH * len(sample)
+    sample = nodes[:: len(nodes) // SAMPLE | 1]  # odd: code repeats itself in pairs and fours
+    if sum(len(each.ancestors()) for each in sample) > MAX_DEPTH * len(sample):
+        return "its code is nested too deep"
+    lists = {each for node in sample if (each := node.parent()) and "argument" in each.kind()}
+    if any(len(each.children()) > 2 * MAX_ARGUMENTS for each in lists):
+        return f"a call in it has over {MAX_ARGUMENTS:,} arguments"
+    return ""
