@@ -1,7 +1,7 @@
 import os
 
 from fastapi import FastAPI
-from sqlalchemy import exc
+from sqlalchemy import create_engine, exc
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -10,6 +10,7 @@ app = FastAPI()
 engine = create_async_engine(os.environ["DATABASE_URL"], echo=False)  # finds
 reports = create_async_engine(settings.reports_url)  # finds
 SessionFactory = async_sessionmaker(create_async_engine(url, connect_args={"ssl": True}))  # finds
+synchronous = create_engine(str(settings.database_url))  # finds
 
 
 @app.exception_handler(DBAPIError)

@@ -22,6 +22,13 @@ def objects_that_are_saved(session: Session, rows: list[dict[str, object]]) -> N
     session.bulk_save_objects([Reading(**row) for row in rows])  # finds
 
 
+def objects_that_were_gathered(session: Session, lines: list[str]) -> None:
+    found = []
+    for line in lines:
+        found.append(Reading(value=line))
+    session.bulk_save_objects(found, return_defaults=True)  # finds
+
+
 def from_a_file(session: Session, path: str) -> None:
     with open(path) as file:
         for row in csv.DictReader(file):
