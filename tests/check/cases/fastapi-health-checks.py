@@ -42,6 +42,14 @@ async def by_a_variable() -> dict[str, str]:
     return {"status": outcome}
 
 
+@router.get("", summary="Health check", response_model=HealthResponse)
+async def health_check() -> HealthResponse:
+    is_up = await database_is_up()
+    return HealthResponse(
+        status="healthy" if is_up else "unhealthy",  # finds
+    )
+
+
 @router.get("/readyz")
 async def a_tuple() -> object:
     if not await is_up():
@@ -86,6 +94,23 @@ async def told_at_the_end() -> Response:
     except Exception:
         state = "down"
     return JSONResponse({"database": state}, 200 if state == "up" else 503)
+
+
+@app.get("/healthz")
+async def chosen_status(response: Response) -> dict[str, str]:
+    is_up = await database_is_up()
+    response.status_code = 200 if is_up else 503
+    return {"status": "healthy" if is_up else "unhealthy"}
+
+
+@app.get("/orders/state")
+async def order_state(number: int) -> dict[str, str]:
+    return {"state": "error" if number < 0 else "ok"}
+
+
+@app.get("/livez")
+async def livez() -> dict[str, str]:
+    return {"mode": "fast" if FAST else "slow"}
 
 
 @app.get("/orders")
