@@ -42,6 +42,14 @@ async def by_the_name(tasks: BackgroundTasks, session: SessionDep, number: int) 
     tasks.add_task(reindex, session, number)  # finds
 
 
+@router.post("/a-method-of-a-service")
+async def a_method(tasks: BackgroundTasks, database: Database) -> None:
+    service = reports.ReportService(session=database)
+    report = await service.create()
+    tasks.add_task(service.build, report.id)  # finds
+    tasks.add_task(ReportService(database).send, report.id)  # finds
+
+
 class ReportService:
     async def start(self, tasks: BackgroundTasks, db: SqlModelSession) -> None:
         tasks.add_task(self.build, db)  # finds
@@ -63,6 +71,14 @@ async def ids_only(tasks: BackgroundTasks, db: Database) -> None:
     db.add(order)
     await db.flush()
     tasks.add_task(send_receipt, order.id)
+
+
+@router.post("/a-result-of-a-service")
+async def a_result(tasks: BackgroundTasks, database: Database) -> None:
+    report = ReportService(database).number()
+    mail = Mail(settings)
+    tasks.add_task(mail.send, report)
+    tasks.add_task(send_receipt, await number_of(database))
 
 
 @router.post("/the-factory")
