@@ -61,7 +61,7 @@ async def orders() -> list[int]:
     try:
         return await read_orders()
     except Exception as e:
-        raise HTTPException(status_code=500, detail=str(e))  # finds
+        raise HTTPException(status_code=500, detail=str(e)) from e
 
 
 @app.exception_handler(ShopError)
