@@ -15,7 +15,7 @@ from packlore.check.model import Checked
 from packlore.check.scan import scan
 from packlore.check.sources import text_of
 from packlore.check.syntax import PYTHON, tree
-from tests.check.detectors import own, pack, python
+from tests.check.detectors import CASES, own, pack, python
 
 SEED = random.randrange(1 << 32)
 FILES = 1_000
@@ -95,6 +95,21 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "blank": lambda n: "\n" * n * 20,
     "classes": lambda n: "".join(f"class C{i}(Base):\n    x: Mapped[datetime] = mapped_column()\n" for i in range(n)),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", sorted({each.rule for each in own().all}))
+def test_no_detector_takes_more_than_linear_time_for_what_it_finds(rule: str) -> None:
+    """The cases of its rule, over and over: each place in them is one that it looks at."""
+    cases = (CASES / f"{rule}.py").read_text(encoding="utf-8")
+    asked = Detectors(tuple(each for each in own().all if each.rule == rule))
+    often = max(1, 24_000 // len(cases))
+    code, four = cases * often, cases * often * 4
+    once, fourfold = _cpu(code, asked), _cpu(four, asked)
+    for _ in range(2):
+        if fourfold <= 9 * max(once, 0.02):
+            break
+        once, fourfold = min(once, _cpu(code, asked)), min(fourfold, _cpu(four, asked))
+    assert fourfold <= 9 * max(once, 0.02)
 
 
 def _cpu(code: str, detectors: Detectors) -> float:

@@ -17,7 +17,7 @@ from packlore.check.places import matches
 from packlore.check.syntax import language_of
 from packlore.errors import BadArgumentError
 
-MAX_FILE = 1024 * 1024
+MAX_FILE = 256 * 1024
 """Bytes of a file of code; larger ones were written by a program."""
 SKIPPED = frozenset(
     {"node_modules", "__pycache__", "__pypackages__", "site-packages", "venv", "build", "dist"}

@@ -115,7 +115,7 @@ def _depends(root: Path, library: Library) -> bool:
         known.search(path.read_text(encoding="utf-8", errors="replace"))
         for glob in MANIFESTS
         for path in root.glob(glob)
-        if path.is_file() and path.stat().st_size < sources.MAX_FILE * 8
+        if path.is_file() and path.stat().st_size < 8 * 1024 * 1024
     )
 
 
