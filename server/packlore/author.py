@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from packlore.check import problems as of_detectors
 from packlore.errors import PackError
 from packlore.find import learn, vocabulary
 from packlore.pack import Pack, Problem, build, lint, read, scaffold
@@ -16,7 +17,7 @@ from packlore.pack import Pack, Problem, build, lint, read, scaffold
 
 def problems(pack: Pack) -> tuple[Problem, ...]:
     """All problems of a pack, those of reading it first."""
-    return lint.lint(pack, also=(vocabulary.problems,))
+    return lint.lint(pack, also=(vocabulary.problems, of_detectors))
 
 
 def derive(folder: Path, *, check: bool = False, asked: Sequence[Path] = ()) -> list[str]:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packlore.errors import BadArgumentError, NotFoundError
-from packlore.find import Entry, Filter, Hit, Index, vocabulary
+from packlore.find import Entry, Filter, Hit, Index, is_code, vocabulary
 from packlore.pack import KINDS, Category, Document, Impact, Kind, Pack, Rule, read
 
 if TYPE_CHECKING:
+    from packlore.check import Detectors
     from packlore.names import Names
 
+SEEN = 0.95
+"""The score of a rule that a detector saw to be broken."""
+MAX_CODE = 16 * 1024
+"""Characters of a query that detectors look at."""
 MAX_LIMIT = 20
 """Hits of one search; more is what a category is for."""
 
@@ -61,6 +68,19 @@ class Library:
         return self._names.roots
 
     @cached_property
+    def detectors(self) -> Detectors:
+        """Those of all packs; they name their rules as `get` finds them."""
+        from packlore.check import Detectors, detectors  # a search in words asks for no code
+
+        return Detectors(
+            tuple(
+                replace(each, rule=f"{key}/{each.rule}") if len(self.packs) > 1 else each
+                for key, pack in self.packs.items()
+                for each in detectors(pack)[0]
+            )
+        )
+
+    @cached_property
     def _tags(self) -> set[str]:
         return {tag.lower() for entry in self._entries for tag in entry.item.tags}
 
@@ -94,7 +114,23 @@ class Library:
         if not 1 <= limit <= MAX_LIMIT:
             raise BadArgumentError(f"limit is {limit}: give 1 to {MAX_LIMIT}")
         where = self.where(category=category, impact=impact, tag=tag, kind=kind, pack=pack)
-        return self.index.search(query, where, limit)
+        found = self.index.search(query, where, limit)
+        if not is_code(query):
+            return found
+        seen = [Hit(each.pack, each.item, SEEN) for each in self._seen(query, where)]
+        shown = {(each.pack, each.item.id) for each in seen}
+        return (*seen, *(each for each in found if (each.pack, each.item.id) not in shown))[:limit]
+
+    def _seen(self, code: str, where: Filter) -> list[Entry]:
+        """The rules that pasted code breaks, the surest first; none where code cannot be checked."""
+        from packlore.check import UNUSED, Level, NoGrepError, pasted, worst_first
+
+        with suppress(NoGrepError):
+            seen = worst_first(pasted(code[:MAX_CODE], self.detectors).findings)
+            rules = dict.fromkeys(each.rule for each in seen if each.level > Level.HINT)
+            entries = [self.get(each) for each in rules if each != UNUSED]
+            return [each for each in entries if where.admits(each)]
+        return []
 
     def where(
         self, *, category: str = "", impact: str = "", tag: str = "", kind: str = "", pack: str = ""

@@ -9,6 +9,7 @@ from packlore.library import MAX_LIMIT
 from packlore.locate import VARIABLE
 
 COLORS = ("auto", "always", "never")
+LEVELS = ("hint", "warning", "error")
 SHELLS = ("bash", "zsh", "fish")
 ASK = "_complete"
 """The hidden command that the scripts of `completion` run: the number of the word in question,
@@ -85,6 +86,35 @@ def parser() -> argparse.ArgumentParser:
     command = add("list", "list categories, rules and documents", "packlore list asyncio")
     command.add_argument("category", nargs="?", default="", help="only this category")
     reads(command)
+    command = add(
+        "check", "find code that breaks rules; exit 1 where it does", "packlore check src"
+    )
+    command.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files and folders (the current folder)"
+    )
+    command.add_argument("--diff", metavar="REF", help="only lines that differ from a commit")
+    command.add_argument("--staged", action="store_true", help="only what the next commit changes")
+    command.add_argument(
+        "--min-level", choices=LEVELS, help="the least sure findings that are told (error)"
+    )
+    command.add_argument(
+        "--select", action="append", default=[], metavar="RULE", help="only this rule, or category"
+    )
+    command.add_argument(
+        "--ignore", action="append", default=[], metavar="RULE", help="not this rule, or category"
+    )
+    command.add_argument(
+        "--exclude", action="append", default=[], metavar="GLOB", help="not these files of folders"
+    )
+    command.add_argument("--baseline", metavar="FILE", help="tell only what is not known in it")
+    command.add_argument(
+        "--write-baseline", metavar="FILE", help="write what is found now, as known from now on"
+    )
+    forms = command.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="for programs")
+    forms.add_argument("--sarif", action="store_true", help="SARIF 2.1.0, for code scanning")
+    forms.add_argument("--github", action="store_true", help="annotations of a GitHub workflow")
+    add("hook", "what a client runs after an edit: JSON in, JSON out", "packlore hook < edit.json")
     command = add("init", "begin a pack of your own", "packlore init our-rules", pack=False)
     command.add_argument("folder", metavar="DIR", help="its folder; made where it is missing")
     command.add_argument(

@@ -88,6 +88,8 @@ COMMANDS: Mapping[str, str] = {
     "search": "reading.search",
     "show": "reading.show",
     "list": "reading.list_all",
+    "check": "checking.check",
+    "hook": "hooking.hook",
     "init": "authoring.init",
     "new": "authoring.new",
     "lint": "authoring.lint",

@@ -39,6 +39,12 @@ def tell(text: str) -> None:
     print(line(text), file=sys.stderr)
 
 
+def progress(text: str) -> None:
+    """A line on stderr that the next one replaces; nothing where nobody looks at it."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line(text)}", end="", file=sys.stderr, flush=True)
+
+
 def data(value: object) -> None:
     """JSON for a program; what is no visible character is escaped where a person reads it."""
     text = json.dumps(value, indent=2, ensure_ascii=False)

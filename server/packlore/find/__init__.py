@@ -7,5 +7,16 @@ scores, none where nothing fits. Never: a look at the disk, or a word on what ru
 from packlore.find.filter import EVERYTHING, Entry, Filter, Hit
 from packlore.find.index import Index
 from packlore.find.language import english
+from packlore.find.query import is_code
 
-__all__ = ["EVERYTHING", "Entry", "Filter", "Hit", "Index", "english", "learn", "vocabulary"]
+__all__ = [
+    "EVERYTHING",
+    "Entry",
+    "Filter",
+    "Hit",
+    "Index",
+    "english",
+    "is_code",
+    "learn",
+    "vocabulary",
+]

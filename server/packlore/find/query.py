@@ -63,6 +63,11 @@ class Query:
     shapes: dict[str, float] = field(default_factory=dict)
 
 
+def is_code(raw: str) -> bool:
+    """Whether what is asked is code, and not words about it or a message."""
+    return read_query(raw).code
+
+
 def read_query(raw: str) -> Query:
     """Reduce a query of any size, in time that is bounded by MAX_QUERY."""
     if len(raw) > MAX_QUERY:

@@ -120,11 +120,13 @@ def _is_rule(path: str, parsed: Parsed) -> bool:
 
 
 def _is_beside(path: str, texts: Mapping[str, str]) -> bool:
-    """What belongs to others and is not asked for by itself: `_sections.md`, and the detector of
-    a rule, which goes by its name."""
+    """What belongs to others and is not asked for by itself: what has a name with `_` before it,
+    as `_sections.md`, or lies in such a folder, and the detector of a rule, which goes by its
+    name."""
     place = PurePosixPath(path)
     detects = place.parts[0] == "rules" and place.suffix == ".yml"
-    return place.name.startswith("_") or (detects and str(place.with_suffix(".md")) in texts)
+    hidden = any(part.startswith("_") for part in place.parts)
+    return hidden or (detects and str(place.with_suffix(".md")) in texts)
 
 
 def _rule(

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from packlore.errors import PackError
 from packlore.pack import visible
-from packlore.serve.tools import Answer, Tools, description
+from packlore.serve.tools import LOCAL, Answer, Tools, description
 
 DATA_KEY = "packlore/data"
 """Where a result's `_meta` carries what it says to a program.
@@ -50,8 +50,8 @@ class _StrictTool(Tool):
             raise ToolError(visible(f"{self.name}: {'; '.join(wrong)}")) from error
 
 
-def tool(name: str, tools: Tools, *, structured: bool) -> Tool:
-    """The SDK's form of a function of tools.py."""
+def tool(name: str, tools: Tools, *, structured: bool, local: bool) -> Tool:
+    """The SDK's form of a function of tools.py; a server that is not `local` takes no paths."""
     answer: Callable[..., Answer] = getattr(tools, name)
 
     @wraps(answer)
@@ -68,9 +68,13 @@ def tool(name: str, tools: Tools, *, structured: bool) -> Tool:
         )
 
     signature = inspect.signature(answer, eval_str=True)
-    call.__signature__ = signature.replace(return_annotation=CallToolResult)  # type: ignore[attr-defined]
+    left_out = () if local else LOCAL.get(name, ())
+    taken = [each for each in signature.parameters.values() if each.name not in left_out]
+    call.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=taken, return_annotation=CallToolResult
+    )
     call.__annotations__ = {
-        **{each.name: each.annotation for each in signature.parameters.values()},
+        **{each.name: each.annotation for each in taken},
         "return": CallToolResult,
     }
     made = _StrictTool.from_function(

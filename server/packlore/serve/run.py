@@ -56,7 +56,7 @@ def serve_stdio(options: Options) -> None:
     log.set_up()
     folders = [Path(each) for each in options.packs]
     library = Library.open(folders)
-    server = PackServer(library, structured=options.structured, watched=options.watch)
+    server = PackServer(library, structured=options.structured, watched=options.watch, local=True)
 
     async def run() -> None:
         async with _watch(options, server, library):

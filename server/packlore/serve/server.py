@@ -19,7 +19,6 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
-    CallToolResult,
     Completion,
     InputRequiredResult,
     ListResourcesResult,
@@ -47,8 +46,14 @@ class PackServer(MCPServer[Any]):
     """A server over the snapshot in a library; it never goes back to the disk by itself."""
 
     def __init__(
-        self, library: Library, *, structured: bool = False, watched: bool = False
+        self,
+        library: Library,
+        *,
+        structured: bool = False,
+        watched: bool = False,
+        local: bool = False,
     ) -> None:
+        """`local` where the client's files are those of this process."""
         self._tools, self._prompts = Tools(library), Prompts(library)
         hint = _WATCHED_HINT if watched else _HINT
         self._skills = SkillsExtension(hint.ttl_ms)
@@ -58,7 +63,9 @@ class PackServer(MCPServer[Any]):
                 name="packlore",
                 version=next(iter(library.packs.values())).version,
                 instructions=instructions(library),
-                tools=[tool(name, self._tools, structured=structured) for name in TOOLS],
+                tools=[
+                    tool(name, self._tools, structured=structured, local=local) for name in TOOLS
+                ],
                 extensions=[self._skills],
                 log_level="WARNING",
                 cache_hints=dict.fromkeys(get_args(CacheableMethod), hint),

@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from packlore import render
+from packlore.check import report
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.find import Entry
 from packlore.library import MAX_LIMIT, Library
 from packlore.pack import visible
+from packlore.serve import review
 
 MAX_IDS = 20
 """Items of one read."""
@@ -40,6 +43,21 @@ class Tools:
 
     def __init__(self, library: Library) -> None:
         self.library = library
+
+    def check_code(
+        self,
+        code: str = "",
+        paths: Annotated[list[str] | None, Field(description="Files to check instead")] = None,
+    ) -> Answer:
+        """Check code that you wrote: what breaks a rule, with its line, and the worst's rule."""
+        if bool(code.strip()) == bool(paths):
+            raise BadArgumentError("give code or paths, one of them")
+        if paths:
+            found = review.of_files(self.library, paths, Path.cwd())
+        else:
+            found = review.of_code(self.library, code)
+        rows = [report.row(each) for each in found.findings[: render.MAX_ROWS]]
+        return Answer(review.shown(self.library, found), {"findings": rows})
 
     def find_rules(
         self,
@@ -111,11 +129,15 @@ class Tools:
         return Answer(render.catalogue(self.library, category=category, pack=pack))
 
 
+LOCAL = {"check_code": ("paths",)}
+"""Arguments that a server takes over stdio alone: over HTTP the working folder is not the
+caller's."""
 TOOLS: Mapping[str, Callable[..., Answer]] = {
     "find_rules": Tools.find_rules,
     "read_rules": Tools.read_rules,
     "load_category": Tools.load_category,
     "list_rules": Tools.list_rules,
+    "check_code": Tools.check_code,
 }
 
 

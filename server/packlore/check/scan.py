@@ -1,0 +1,151 @@
+"""One source text, and what the detectors see in it. No I/O."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+from packlore.check.ignores import applied, ignores
+from packlore.check.imports import Text, resolve
+from packlore.check.model import Checked, Detector, Finding, Level, Trouble
+from packlore.check.places import matches, place
+from packlore.check.syntax import PYTHON, likeliest, oddity, search, tree
+from packlore.pack import visible
+
+if TYPE_CHECKING:
+    from ast_grep_py import SgNode
+
+PASTED = "code"
+"""What pasted code is called."""
+MAX_SHOWN = 60
+"""Characters of code that a message shows."""
+MAX_ROW = 200
+"""Characters of a line that is shown."""
+MAX_FINDINGS = 500
+"""Findings of one detector in one text: a generated file is not listed to its end."""
+_VARIABLE = re.compile(r"\$([A-Z_][A-Z0-9_]*)")
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """The detectors of some packs, as they are asked: those of one language together."""
+
+    all: tuple[Detector, ...]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """How all patterns spell the qualified names that they know."""
+        return {name: spelled for each in self.all for name, spelled in each.names.items()}
+
+    @cached_property
+    def words(self) -> dict[str, re.Pattern[str] | None]:
+        """What a text must hold to be searched by a detector, by its id."""
+        return {each.id: _words(each) for each in self.all}
+
+    def of(self, language: str, path: str, text: str) -> list[Detector]:
+        """Those that could find something in a text."""
+        return [
+            each
+            for each in self.all
+            if each.language == language
+            and not (each.files and not matches(path, each.files))
+            and not matches(path, each.ignores)
+            and ((words := self.words[each.id]) is None or words.search(text))
+        ]
+
+
+def _words(detector: Detector) -> re.Pattern[str] | None:
+    words = {name.rpartition(".")[2] for name in detector.names}
+    return re.compile("|".join(map(re.escape, sorted(words)))) if words else None
+
+
+def scan(path: str, text: str, language: str, detectors: Detectors) -> Checked:
+    """What is seen in a text. `path` is relative, with `/`: it says how mildly to judge."""
+    comments = ignores(text)
+    asked = detectors.of(language, path, text)
+    found: list[Finding] = []
+    if asked:
+        root = tree(text, language)
+        if odd := oddity(root, text):
+            return Checked(path, trouble=Trouble(path, f"not checked: {odd}"))
+        resolved = resolve(root, text, detectors.names) if language == PYTHON else Text(text)
+        if resolved.edits:
+            root = tree(resolved.text, language)
+        found = [*_findings(path, text, root, resolved, asked)]
+    if place(path):
+        found = [replace(each, level=Level.HINT) for each in found]
+    left, silenced = applied(path, found, comments)
+    ordered = sorted(left, key=lambda each: (each.line, each.column, each.rule, each.detector))
+    return Checked(path, tuple(ordered), silenced=silenced)
+
+
+def pasted(code: str, detectors: Detectors) -> Checked:
+    """What is seen in code that has no path, in the language that it most likely is in."""
+    text = dedent(code)
+    language = likeliest(text, dict.fromkeys(each.language for each in detectors.all))
+    return scan(PASTED, text, language, detectors) if language else Checked(PASTED)
+
+
+def _findings(
+    path: str, text: str, root: SgNode, resolved: Text, asked: Sequence[Detector]
+) -> Iterator[Finding]:
+    starts = _line_starts(text)
+    seen: set[tuple[str, int]] = set()  # of several detectors of a rule, the first speaks
+    for detector in asked:
+        for match in search(root, detector.config)[:MAX_FINDINGS]:
+            at = (match.get_match(detector.at) if detector.at else None) or match
+            span = at.range()
+            begin, end = (resolved.original(each.index) for each in (span.start, span.end))
+            if (detector.rule, begin) in seen:
+                continue
+            seen.add((detector.rule, begin))
+            line, column = _place(starts, begin)
+            end_line, end_column = _place(starts, max(begin, end))
+            yield Finding(
+                path=path,
+                line=line,
+                column=column,
+                end_line=end_line,
+                end_column=end_column,
+                rule=detector.rule,
+                detector=detector.id,
+                level=detector.level,
+                message=_filled(detector.message, match),
+                note=_filled(detector.note, match),
+                code=_row(text, starts[line - 1]),
+            )
+
+
+def _filled(message: str, match: SgNode) -> str:
+    """The message with what its metavariables stand for."""
+
+    def shown(variable: re.Match[str]) -> str:
+        node = match.get_match(variable[1])
+        return visible(" ".join(node.text()[:400].split())[:MAX_SHOWN]) if node else variable[0]
+
+    return _VARIABLE.sub(shown, message)
+
+
+def _row(text: str, start: int) -> str:
+    """The line that begins at `start`, or as much of it as is shown."""
+    end = text.find("\n", start)
+    return visible(text[start : len(text) if end < 0 else end][:1000].strip()[:MAX_ROW])
+
+
+def _line_starts(text: str) -> list[int]:
+    return [0, *(each.end() for each in re.finditer("\n", text))]
+
+
+def _place(starts: list[int], offset: int) -> tuple[int, int]:
+    line = bisect_right(starts, offset)
+    return line, offset - starts[line - 1] + 1
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """The surest first, then by place."""
+    return sorted(findings, key=lambda each: (-each.level, each.path, each.line, each.column))

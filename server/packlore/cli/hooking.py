@@ -1,0 +1,147 @@
+"""`packlore hook`: what a client runs after each edit of its agent.
+
+It says nothing where there is nothing, tells each finding once in a session, and never fails: what
+goes wrong here must not stand in the way of somebody's work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from packlore.check import Finding, Level, edits, language_of, matches, run, settings, sources
+from packlore.cli import terminal
+from packlore.library import Library
+from packlore.locate import locate
+
+MAX_INPUT = 4 * 1024 * 1024
+"""Characters that a client may send: the edit and what its tool answered."""
+MAX_TOLD = 8
+"""Findings of one answer."""
+MAX_KNOWN = 2_000
+"""Findings of one session that are remembered."""
+MANIFESTS = (
+    "pyproject.toml",
+    "uv.lock",
+    "poetry.lock",
+    "pdm.lock",
+    "requirements*.txt",
+    "requirements/*.txt",
+    "Pipfile",
+    "setup.cfg",
+    "setup.py",
+    "environment.y*ml",
+    "package.json",
+)
+"""Where a project says what it depends on."""
+
+
+def hook(arguments: argparse.Namespace) -> int:
+    """`packlore hook`: reads what a client sends on stdin; answers 0, whatever happens."""
+    try:
+        said = _said(json.loads(sys.stdin.read(MAX_INPUT)), arguments.pack)
+    except Exception as error:  # noqa: BLE001 - see above
+        terminal.tell(f"packlore: {type(error).__name__}: {error}")
+        return 0
+    if said:
+        terminal.plain(json.dumps(said) + "\n")
+    return 0
+
+
+def _said(given: object, packs: list[str]) -> dict[str, object] | None:
+    call = edits.call(given)
+    if call is None:
+        return None
+    folder = Path(call.folder or ".").absolute()
+    own = settings.load(folder)
+    if not own.hook:
+        return None
+    library = Library.open(locate(packs))
+    languages = {each.language for each in library.detectors.all}
+    found: list[Finding] = []
+    for edit in call.edits:
+        place = Path(folder, edit.path)
+        path = sources.shown(place, own.root)
+        if language_of(path) in languages and not matches(path, own.exclude):
+            found += _in(sources.Source(place, path), edit, library)
+    level = own.min_level or Level.ERROR
+    ignored = {*own.ignore}
+    found = [each for each in found if each.level >= level and each.rule not in ignored]
+    if not found or not _depends(own.root, library):
+        return None
+    new = _new(call.session, found)
+    return edits.answer(call, _text(new)) if new else None
+
+
+def _in(source: sources.Source, edit: edits.Edit, library: Library) -> list[Finding]:
+    """The findings in the lines of an edit."""
+    text = sources.read(source)
+    if not isinstance(text, str):
+        return []
+    lines = edits.changed(text, edit)
+    checked = run.one(source, library.detectors)
+    return [each for each in checked.findings if lines is None or each.line in lines]
+
+
+def _text(found: list[Finding]) -> str:
+    rows = [
+        f"- {each.path}:{each.line}, {each.rule}: {each.message}. Do: {each.note}"
+        for each in found[:MAX_TOLD]
+    ]
+    if len(found) > MAX_TOLD:
+        rows.append(f"- and {len(found) - MAX_TOLD} more: packlore check")
+    rules = ", ".join(dict.fromkeys(each.rule for each in found[:MAX_TOLD]))
+    return "\n".join(["What was just written breaks a rule:", *rows, f"read_rules: {rules}"])
+
+
+def _depends(root: Path, library: Library) -> bool:
+    """Whether a project names a library that the rules are about; rules of none are about all."""
+    names = {name for entry in library.rules() for name in getattr(entry.item, "applies", ())}
+    names -= {"python"}
+    if not names:
+        return True
+    known = re.compile(
+        rf"(?<![\w.-])(?:{'|'.join(map(re.escape, sorted(names)))})(?![\w-])", re.IGNORECASE
+    )
+    return any(
+        known.search(path.read_text(encoding="utf-8", errors="replace"))
+        for glob in MANIFESTS
+        for path in root.glob(glob)
+        if path.is_file() and path.stat().st_size < 8 * 1024 * 1024
+    )
+
+
+def _new(session: str, found: Iterable[Finding]) -> list[Finding]:
+    """The findings of which this session has not been told, which it now has."""
+    if not session:
+        return list(found)
+    folder = Path(tempfile.gettempdir()) / f"packlore-{getattr(os, 'getuid', lambda: 'hook')()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        return list(found)
+    place = folder / f"{hashlib.sha256(session.encode('utf-8', 'replace')).hexdigest()[:24]}.json"
+    known: list[str] = []
+    with suppress(OSError, ValueError):
+        known = [str(each) for each in json.loads(place.read_text(encoding="utf-8"))]
+    told = set(known)
+    new = [each for each in found if _key(each) not in told]
+    if new:
+        known = [*known, *map(_key, new)][-MAX_KNOWN:]
+        with suppress(OSError):
+            fresh = place.with_suffix(f".{os.getpid()}")
+            fresh.write_text(json.dumps(known), encoding="utf-8")
+            fresh.replace(place)
+    return new
+
+
+def _key(finding: Finding) -> str:
+    said = f"{finding.path}\n{finding.rule}\n{finding.code}"
+    return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]

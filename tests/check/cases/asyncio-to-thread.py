@@ -1,0 +1,129 @@
+import smtplib
+import subprocess
+import time
+from asyncio import run_coroutine_threadsafe
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep as pause
+from urllib import request
+from urllib.request import urlopen
+
+import boto3
+import httpx
+import redis
+import redis.asyncio as aredis
+import requests
+from openai import AsyncOpenAI, OpenAI
+from sqlalchemy.orm import Session
+
+s3 = boto3.client("s3")
+cache = redis.Redis.from_url(url)
+acache = aredis.Redis.from_url(url)
+llm = OpenAI()
+allm = AsyncOpenAI()
+session = requests.Session()
+
+
+async def a_plain_call() -> None:
+    time.sleep(1)  # finds
+
+
+async def by_another_name() -> None:
+    pause(1)  # finds
+
+
+async def inside_of_blocks(url: str) -> None:
+    async with lock:
+        for _ in range(3):
+            requests.post(url)  # finds
+
+
+async def of_the_standard_library(url: str) -> None:
+    with urlopen(url) as answer:  # finds
+        text = answer.read() + request.urlopen(url).read()  # finds
+    subprocess.run(["convert", text], check=True)  # finds
+    server = smtplib.SMTP(host)  # finds
+    return httpx.get(url).json()  # finds
+
+
+async def of_a_client_of_the_module(key: str) -> None:
+    s3.upload_file(key, bucket, key)  # finds
+    cache.get(key)  # finds
+    answer = llm.chat.completions.create(model=model)  # finds
+    session.headers.update(token)
+    return session.post(answer)  # finds
+
+
+async def of_a_client_of_its_own(url: str) -> None:
+    client = httpx.Client(timeout=5)
+    client.get(url)  # finds
+    with requests.Session() as http:
+        http.get(url)  # finds
+
+
+class Answers:
+    def __init__(self) -> None:
+        self.client = OpenAI()
+        self.other = AsyncOpenAI()
+
+    async def answer(self, question: str) -> str:
+        return self.client.responses.create(input=question).output_text  # finds
+
+    async def answer_async(self, question: str) -> str:
+        answer = await self.other.responses.create(input=question)
+        return answer.output_text
+
+    def answer_sync(self, question: str) -> str:
+        return self.client.responses.create(input=question).output_text
+
+
+async def waits_for_a_thread(work, loop) -> None:
+    with ThreadPoolExecutor() as pool:
+        pool.submit(work).result()  # finds
+    run_coroutine_threadsafe(work(), loop).result(5)  # finds
+
+
+async def with_a_synchronous_session(order_id: int, db: Session) -> None:
+    order = db.get(Order, order_id)  # finds
+    order.sent = True
+    db.commit()
+
+
+async def handed_to_a_synchronous_function(order_id: int, db: Session = depends) -> None:
+    await asyncio.sleep(0)
+    service = OrderService(db)
+    return orders.find_order(order_id, session=db)  # finds
+
+
+def in_a_thread(url: str, db: Session) -> None:
+    requests.get(url)
+    db.commit()
+    cache.get(url)
+
+
+async def handed_to_a_thread(url: str, db: Session) -> None:
+    await asyncio.to_thread(requests.get, url)
+    await loop.run_in_executor(None, lambda: requests.get(url))
+    await loop.run_in_executor(None, lambda: db.commit())
+    await run_in_threadpool(find_order, db)
+    await find_order_async(db)
+    service = OrderService(db)
+
+    def work() -> None:
+        time.sleep(1)
+        db.commit()
+
+    await asyncio.to_thread(work)
+    await asyncio.to_thread(session.get, url)
+
+
+async def a_parameter_of_that_name(requests: dict[str, str]) -> None:
+    requests.get("key")
+
+
+async def that_wait_for_nobody(key: str) -> None:
+    s3.generate_presigned_url(key)
+    await acache.get(key)
+    await allm.chat.completions.create(model=model)
+    async with httpx.AsyncClient() as client:
+        await client.get(key)
+    raise requests.HTTPError(key)

@@ -1,0 +1,149 @@
+"""Hostile files and detectors: no crash, and no more than linear time."""
+
+from __future__ import annotations
+
+import ast
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from packlore.check import Detectors
+from packlore.check.imports import resolve
+from packlore.check.model import Checked
+from packlore.check.scan import scan
+from packlore.check.sources import text_of
+from packlore.check.syntax import PYTHON, tree
+from tests.check.detectors import CASES, own, pack, python
+
+SEED = random.randrange(1 << 32)
+FILES = 1_000
+
+
+def _damaged(code: str, chance: random.Random) -> bytes:
+    """The code with some bytes lost, doubled, exchanged or made up."""
+    data = bytearray(code.encode())
+    for _ in range(chance.randrange(1, 12)):
+        at = chance.randrange(len(data) + 1)
+        match chance.randrange(5):
+            case 0:
+                del data[at : at + chance.randrange(40)]
+            case 1:
+                data[at:at] = data[chance.randrange(len(data) + 1) :][: chance.randrange(60)]
+            case 2:
+                data[at:at] = chance.choice(
+                    [b"(", b")", b"'", b'"""', b":", b"\t", b"\n", b"async "]
+                )
+            case 3:
+                data[at:at] = chance.choice([chance.randbytes(2), b"\x0c", *[b" lambda x: "] * 20])
+            case _:
+                data[at:at] = chance.choice(["é", "日", "\u202e", "\x1b[31m", "𝒳"]).encode()
+    return bytes(data)
+
+
+def test_damaged_and_random_files_are_checked_or_told() -> None:
+    print(f"seed {SEED}")  # noqa: T201 - shown where the test fails
+    chance = random.Random(SEED)
+    codes = [code for _, code in python()]
+    codes += [each.fence.code for rule in pack().rules for each in rule.examples]
+    checked = told = 0
+    for number in range(FILES):
+        data = (
+            chance.randbytes(chance.randrange(400))
+            if number % 10 == 0
+            else _damaged(chance.choice(codes), chance)
+        )
+        text = text_of("app/x.py", data)
+        if not isinstance(text, str):
+            told += 1
+            continue
+        found = scan("app/x.py", text, "Python", own())
+        assert isinstance(found, Checked)
+        rows = text.split("\n")
+        for each in found.findings:
+            assert 1 <= each.line <= len(rows)
+            assert 1 <= each.column <= len(rows[each.line - 1]) + 1
+            assert each.message.isprintable()
+            assert each.code.isprintable() or "\t" in each.code
+        checked += 1
+    assert checked > FILES / 2
+    assert told
+
+
+def test_names_are_resolved_to_code_that_is_still_code() -> None:
+    for place, code in python():
+        found = resolve(tree(code, PYTHON), code, own().names)
+        ast.parse(found.text)
+        lines = found.text.count("\n")
+        assert lines <= code.count("\n"), place
+
+
+SHAPES: dict[str, Callable[[int], str]] = {
+    "calls in a coroutine": lambda n: "async def f():\n" + "    time.sleep(g(1))\n" * n,
+    "awaits in a coroutine": lambda n: "async def f(s: AsyncSession):\n" + "    await s.commit()\n    yield s\n" * n,
+    "coroutines": lambda n: "".join(f"@router.get('/')\nasync def f{i}(db: Session = Depends(g)): db.add({i})\n" for i in range(n)),
+    "arguments": lambda n: f"asyncio.gather({', '.join(['f(s)'] * 80)})\n" * (n // 60),
+    "imports": lambda n: "".join(f"from fastapi import Depends as d{i}\nd{i}()\n" for i in range(n)),
+    "try": lambda n: "async def f():\n" + "    try:\n        await g()\n    except Exception:\n        pass\n" * n,
+    "with": lambda n: "async def f():\n" + "    async with engine.begin() as c:\n        await c.execute(q)\n" * n,
+    "strings": lambda n: "x = '''\n" + "time.sleep(1)\n" * n + "'''\n",
+    "comments": lambda n: "# packlore: ignore[a]\ntime.sleep(1)\n" * n,
+    "chain": lambda n: "async def f():\n    x = a" + ".b(time.sleep(1))" * (n // 20) + "\n",
+    "nested": lambda n: "async def f():\n    " + "g(" * (n // 40) + "time.sleep(1)" + ")" * (n // 40) + "\n",
+    "one line": lambda n: "time.sleep(1); " * n,
+    "blank": lambda n: "\n" * n * 20,
+    "classes": lambda n: "".join(f"class C{i}(Base):\n    x: Mapped[datetime] = mapped_column()\n" for i in range(n)),
+}  # fmt: skip
+
+
+QUADRATIC = {
+    "asyncio-taskgroup",
+    "fastapi-cors",
+    "fastapi-lifespan",
+    "fastapi-problem-details",
+    "fastapi-settings",
+    "fastapi-transaction-scope",
+    "pooling-engine-lifetime",
+    "sqlalchemy-expire-on-commit",
+}
+"""Rules whose detectors look through the whole file for a name that each place has. A file of code
+has at most 256 KiB, and code that is sent to the server at most 64 KiB, which bounds them."""
+
+
+@pytest.mark.parametrize("rule", sorted({each.rule for each in own().all} - QUADRATIC))
+def test_no_detector_takes_more_than_linear_time_for_what_it_finds(rule: str) -> None:
+    """The cases of its rule, over and over: each place in them is one that it looks at."""
+    cases = (CASES / f"{rule}.py").read_text(encoding="utf-8")
+    asked = Detectors(tuple(each for each in own().all if each.rule == rule))
+    often = max(1, 24_000 // len(cases))
+    code, four = cases * often, cases * often * 4
+    once, fourfold = _cpu(code, asked), _cpu(four, asked)
+    for _ in range(2):
+        if fourfold <= 9 * max(once, 0.02):
+            break
+        once, fourfold = min(once, _cpu(code, asked)), min(fourfold, _cpu(four, asked))
+    assert fourfold <= 9 * max(once, 0.02)
+
+
+def _cpu(code: str, detectors: Detectors) -> float:
+    start = time.process_time()
+    scan("app/x.py", code, "Python", detectors)
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_detector_takes_more_than_linear_time(shape: str) -> None:
+    """Four times the code takes at most nine times as long; sixteen would be quadratic."""
+    make = SHAPES[shape]
+    for each in (*((one,) for one in own().all), own().all):
+        asked = Detectors(each)
+        code, four = make(400), make(1_600)
+        if not asked.of("Python", "app/x.py", code):
+            continue
+        once, fourfold = _cpu(code, asked), _cpu(four, asked)
+        for _ in range(2):
+            if fourfold <= 9 * max(once, 0.01):
+                break
+            once, fourfold = min(once, _cpu(code, asked)), min(fourfold, _cpu(four, asked))
+        assert fourfold <= 9 * max(once, 0.01), each[0].id
