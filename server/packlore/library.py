@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 SEEN = 0.95
 """The score of a rule that a detector saw to be broken."""
-MAX_CODE = 16 * 1024
-"""Characters of a query that detectors look at."""
 MAX_LIMIT = 20
 """Hits of one search; more is what a category is for."""
 
@@ -123,14 +120,9 @@ class Library:
 
     def _seen(self, code: str, where: Filter) -> list[Entry]:
         """The rules that pasted code breaks, the surest first; none where code cannot be checked."""
-        from packlore.check import UNUSED, Level, NoGrepError, pasted, worst_first
+        from packlore.check import broken
 
-        with suppress(NoGrepError):
-            seen = worst_first(pasted(code[:MAX_CODE], self.detectors).findings)
-            rules = dict.fromkeys(each.rule for each in seen if each.level > Level.HINT)
-            entries = [self.get(each) for each in rules if each != UNUSED]
-            return [each for each in entries if where.admits(each)]
-        return []
+        return [each for each in map(self.get, broken(code, self.detectors)) if where.admits(each)]
 
     def where(
         self, *, category: str = "", impact: str = "", tag: str = "", kind: str = "", pack: str = ""

@@ -6,22 +6,20 @@ line, column and rule. Never: code of a pack that is run.
 
 from packlore.check.detectors import check as problems
 from packlore.check.detectors import detectors
-from packlore.check.ignores import UNUSED
 from packlore.check.model import Finding, Level, Trouble
 from packlore.check.places import matches
-from packlore.check.scan import PASTED, Detectors, pasted, worst_first
-from packlore.check.syntax import NoGrepError, language_of
+from packlore.check.scan import PASTED, Detectors, broken, pasted, worst_first
+from packlore.check.syntax import language_of
 
 # Modules that only the command needs are named, not imported.
 __all__ = [
     "PASTED",
-    "UNUSED",
     "Detectors",
     "Finding",
     "Level",
-    "NoGrepError",
     "Trouble",
     "baseline",
+    "broken",
     "changes",
     "detectors",
     "edits",

@@ -10,11 +10,11 @@ from functools import cached_property
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-from packlore.check.ignores import applied, ignores
+from packlore.check.ignores import UNUSED, applied, ignores
 from packlore.check.imports import Text, resolve
 from packlore.check.model import Checked, Detector, Finding, Level, Trouble
 from packlore.check.places import matches, place
-from packlore.check.syntax import PYTHON, likeliest, oddity, search, tree
+from packlore.check.syntax import PYTHON, NoGrepError, likeliest, oddity, search, tree
 from packlore.pack import visible
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PASTED = "code"
 """What pasted code is called."""
+MAX_QUERY = 16 * 1024
+"""Characters of a query that are looked at."""
 MAX_SHOWN = 60
 """Characters of code that a message shows."""
 MAX_ROW = 200
@@ -89,6 +91,17 @@ def pasted(code: str, detectors: Detectors) -> Checked:
     text = dedent(code)
     language = likeliest(text, dict.fromkeys(each.language for each in detectors.all))
     return scan(PASTED, text, language, detectors) if language else Checked(PASTED)
+
+
+def broken(query: str, detectors: Detectors) -> list[str]:
+    """The rules that code in a query breaks, the surest first; none where code cannot be
+    checked."""
+    try:
+        found = worst_first(pasted(query[:MAX_QUERY], detectors).findings)
+    except NoGrepError:
+        return []
+    rules = dict.fromkeys(each.rule for each in found if each.level > Level.HINT)
+    return [each for each in rules if each != UNUSED]
 
 
 def _findings(
