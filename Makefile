@@ -21,7 +21,8 @@ SERVERS := $(PACKLORE_DEV)/servers
 UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer \
 	newest/redis-server:trixie:redis-server+redis-tools
 UNPACKED_TODAY := $(subst :trixie:,:sid:,$(UNPACKED))
-PY := python3.15
+# The newest for which ast-grep-py has a wheel.
+PY := python3.14
 PY_SUITE ?= forky
 PY_UNPACKED = newest/$(PY):$(PY_SUITE):$(PY)+$(PY)-minimal+$(PY)-venv+python3-pip-whl
 TODAY := $(PACKLORE_DEV)/today
