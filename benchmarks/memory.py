@@ -48,6 +48,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as program:
         measure(program, given.requests, given.seed, tell)
+        print("then one long word each:")
+        measure(program, given.requests // 10, given.seed, tell, long_word)
 
 
 def serving(folder: Path) -> Any:
@@ -61,6 +63,7 @@ def measure(
     requests: int,
     seed: int,
     tell: Callable[[int, float, float, dict[int, int]], None] = lambda *_: None,
+    make: Callable[[random.Random], bytes] | None = None,
 ) -> list[float]:
     """The memory in MB at the start and after each tenth of the requests."""
     chance = random.Random(seed)
@@ -70,14 +73,22 @@ def measure(
     tell(0, found[0], 0.0, {})
     for step in range(STEPS):
         share = requests * (step + 1) // STEPS - requests * step // STEPS
-        _ask(program.port, [chance.randrange(2**32) for _ in range(share)], statuses)
+        _ask(
+            program.port, [chance.randrange(2**32) for _ in range(share)], statuses, make or request
+        )
         found.append(resident(program.process.pid))
         done = requests * (step + 1) // STEPS
         tell(done, found[-1], time.perf_counter() - begin, dict(sorted(statuses.items())))
     return found
 
 
-def _ask(port: int, seeds: list[int], statuses: dict[int, int], at_once: int = 4) -> None:
+def _ask(
+    port: int,
+    seeds: list[int],
+    statuses: dict[int, int],
+    make: Callable[[random.Random], bytes],
+    at_once: int = 4,
+) -> None:
     """Send a request for each seed, over some connections at once."""
     left = iter(seeds)
     broken: list[Exception] = []
@@ -87,7 +98,7 @@ def _ask(port: int, seeds: list[int], statuses: dict[int, int], at_once: int = 4
         idle = time.monotonic()
         try:
             for seed in left:
-                body = request(random.Random(seed))
+                body = make(random.Random(seed))
                 if time.monotonic() - idle > IDLE:
                     connection.close()  # another is opened
                 connection.request("POST", "/mcp", body, HEADERS)
@@ -116,7 +127,7 @@ def request(chance: random.Random) -> bytes:
     name = text[:60]
     method, params = chance.choice(
         (
-            *[("tools/call", {"name": "find_rules", "arguments": {"query": text}})] * 6,
+            *[("tools/call", _find(text))] * 6,
             ("tools/call", {"name": "read_rules", "arguments": {"ids": [name, text[:5_000]]}}),
             ("tools/call", {"name": "load_category", "arguments": {"category": "topic1"}}),
             ("tools/call", {"name": "load_category", "arguments": {"category": name}}),
@@ -129,8 +140,21 @@ def request(chance: random.Random) -> bytes:
             (name, {"text": text}),
         )
     )
+    return _body(chance, method, params)
+
+
+def _body(chance: random.Random, method: str, params: dict[str, Any]) -> bytes:
     body = {"jsonrpc": "2.0", "id": chance.randrange(2**31), "method": method, "params": params}
     return json.dumps(body, ensure_ascii=False).encode()
+
+
+def _find(query: str) -> dict[str, Any]:
+    return {"name": "find_rules", "arguments": {"query": query}}
+
+
+def long_word(chance: random.Random) -> bytes:
+    """A search for one word that is as long as a query is read: kept, each would be 64 KB."""
+    return _body(chance, "tools/call", _find("\U0001d400" * 15_900 + f"a{chance.randrange(10**9)}"))
 
 
 def _review(text: str) -> dict[str, str]:

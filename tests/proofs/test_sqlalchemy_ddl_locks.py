@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from tests.proofs.harness import Block, RuleFile, Witness
-from tests.proofs.test_sqlalchemy_migration_lock import alembic_in_process
+from tests.proofs.migrations import Times, alembic_in_process, sleep
 from tests.services import Database
 
 CORRECT = RuleFile.load("sqlalchemy-ddl-locks").block(correct=True)
@@ -59,21 +59,13 @@ def _project(
     return main
 
 
-sleep = asyncio.sleep
-
-
 @pytest.fixture(autouse=True)
 def pauses(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that are taken, at a hundredth of their length."""
+    """The pauses that are taken, at a thousandth of their length."""
     monkeypatch.setenv("DATABASE_URL", database.url())
-    taken: list[float] = []
-
-    async def nap(seconds: float) -> None:
-        taken.append(seconds)
-        await sleep(seconds / 100)
-
-    monkeypatch.setattr(asyncio, "sleep", nap)
-    return taken
+    times = Times()
+    monkeypatch.setattr(asyncio, "sleep", times.sleep)
+    return times.pauses
 
 
 @asynccontextmanager

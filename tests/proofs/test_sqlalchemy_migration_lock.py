@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import psycopg
 import pytest
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import create_engine, text
 
 from tests.proofs.harness import Block, RuleFile, Witness
-from tests.proofs.test_sqlalchemy_migrations import tables, upgrade, write_project
+from tests.proofs.migrations import (
+    Times,
+    alembic_in_process,
+    sleep,
+    tables,
+    timeout,
+    upgrade,
+    write_project,
+)
 from tests.services import Database, PgBouncer
 
 # The migration stops at this lock until the test lets it go.
@@ -71,46 +75,6 @@ def _all_waiting(database: Database) -> Callable[[], bool]:
     return ready
 
 
-def alembic_in_process(
-    folder: Path, *, each: bool = True, **attributes: Any
-) -> Callable[[Connection], None]:
-    """What `migrate` of env.py does, without a process and its globals."""
-    config = Config(attributes=attributes)
-    config.set_main_option("script_location", str(folder / "migrations"))
-    script = ScriptDirectory.from_config(config)
-
-    def to_head(revision: Any, _context: Any) -> Any:
-        return script._upgrade_revs("head", revision)
-
-    def migrate(connection: Connection) -> None:
-        environment = EnvironmentContext(config, script, fn=to_head)
-        environment.configure(connection=connection, transaction_per_migration=each)
-        with environment.begin_transaction():
-            environment.run_migrations()
-
-    return migrate
-
-
-@dataclass
-class Times:
-    """What the block waits for, at a hundredth of its length."""
-
-    pauses: list[float] = field(default_factory=list)
-    limits: list[float] = field(default_factory=list)
-    while_asleep: Callable[[], Awaitable[object]] | None = None
-
-    async def sleep(self, seconds: float) -> None:
-        if self.while_asleep:
-            await self.while_asleep()
-        self.pauses.append(seconds)
-        await sleep(seconds / 100)
-
-    def timeout(self, seconds: float) -> asyncio.Timeout:
-        self.limits.append(seconds)
-        return timeout(seconds / 100)
-
-
-sleep, timeout = asyncio.sleep, asyncio.timeout
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
 
 
@@ -135,7 +99,7 @@ async def test_correct_leaves_neither_lock_nor_connection(
     async with timeout(30):
         while database.connections():
             await sleep(0.01)
-    assert times == Times([], [600])
+    assert (times.pauses, times.limits) == ([], [600])
 
 
 async def test_correct_polls_each_second_outside_of_a_transaction(
@@ -150,7 +114,7 @@ async def test_correct_polls_each_second_outside_of_a_transaction(
         query = "SELECT state FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
         states.update(row[0] for row in await holder.fetch(query, database.name))
 
-    times.while_asleep = look
+    times.while_asleep, times.at_most = look, 1
     try:
         await holder.execute("SELECT pg_advisory_lock(7236001)")
         with pytest.raises(TimeoutError):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import alembic
 import pytest
 import sqlalchemy
 from alembic.autogenerate import produce_migrations, render_python_code
@@ -29,37 +25,9 @@ from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.proofs.harness import Block, Witness
+from tests.proofs.migrations import CREATE_ORDERS, FAIL, python, tables, upgrade, write_project
 from tests.services import Database
 
-# As `alembic init` writes it: the root logger at WARNING, Alembic's at INFO.
-TEMPLATE = Path(alembic.__file__).parent / "templates" / "async" / "alembic.ini.mako"
-INI = """\
-[alembic]
-script_location = migrations
-prepend_sys_path = .
-[loggers]
-""" + TEMPLATE.read_text().partition("[loggers]\n")[2]
-MODELS = """\
-from sqlalchemy import BigInteger
-from sqlalchemy.orm import DeclarativeBase, mapped_column
-class Base(DeclarativeBase):
-    pass
-class Order(Base):
-    __tablename__ = "orders"
-    id = mapped_column(BigInteger, primary_key=True)
-"""
-CREATE_ORDERS = """\
-from alembic import op
-revision, down_revision = "0001", None
-def upgrade() -> None:
-    op.execute("CREATE TABLE orders (id bigserial PRIMARY KEY)")
-"""
-FAIL = """\
-from alembic import op
-revision, down_revision = "0002", "0001"
-def upgrade() -> None:
-    op.execute("SELECT 1 / 0")
-"""
 # What a service does that migrates at its start.
 LOG_AND_UPGRADE = """\
 import asyncio, logging
@@ -99,49 +67,6 @@ config = Config()
 config.set_main_option("script_location", "migrations")
 command.upgrade(config, "head")
 """
-
-
-def write_project(folder: Path, env: Block, *migrations: str) -> None:
-    """Make a folder that `alembic` runs in: the block is its env.py, with its Markdown's lines."""
-    (folder / "app").mkdir(parents=True)
-    (folder / "migrations" / "versions").mkdir(parents=True)
-    (folder / "alembic.ini").write_text(INI)
-    (folder / "app" / "models.py").write_text(MODELS)
-    (folder / "migrations" / "env.py").write_text("\n" * (env.line - 1) + env.code)
-    for number, migration in enumerate(migrations, 1):
-        (folder / "migrations" / "versions" / f"{number:04}.py").write_text(migration)
-
-
-async def python(folder: Path, url: str, *arguments: str) -> tuple[int, str]:
-    """Run Python in that folder, with the service's address; give its exit code and output."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
-        cwd=folder,
-        env={**os.environ, "DATABASE_URL": url},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(180):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
-
-
-async def upgrade(folder: Path, url: str) -> tuple[int, str]:
-    """Run `alembic upgrade head`; give its exit code and what it printed."""
-    return await python(folder, url, "-m", "alembic", "upgrade", "head")
-
-
-async def tables(database: Database) -> list[str]:
-    """The names of the tables in a database."""
-    query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
-    return [row[0] for row in await database.fetch(query)]
 
 
 async def test_incorrect_cannot_connect_over_asyncpg(
