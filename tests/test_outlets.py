@@ -7,6 +7,7 @@ stands, and the frontmatter of a skill, which hosts compare with the file's own.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -91,6 +92,11 @@ def hostile(folder: Path, chance: random.Random) -> Path:
         "checklists/x.md": f"---\ntitle: x\ncategory: asyncio\n---\n# X\n\n- [ ] {plain()} `{plain()}`\n",
         "examples/x.py": f"# {plain()}\r\nx = 1\r\n",
         "assets/x.txt": plain(),
+        "rules/asyncio-zebra.yml": (
+            f'id: asyncio-zebra\nlanguage: Python\nseverity: error\nmessage: "{quoted()} $A"\n'
+            f'note: "{quoted()}"\nrule: {{pattern: zebra($A)}}\n'
+        ),
+        "rules/other-zebra.yml": f'id: "{quoted()}"\n"{quoted()}": 1\n',
         "assets/_vocabulary.json": json.dumps({"rules": [plain()], "outside": [], "terms": {}}),
     }
     write(own(folder), files)
@@ -139,6 +145,11 @@ CALLS: dict[str, list[dict[str, Any]]] = {
         {"ids": "\x1b[2J", "\x1b": "\u202e"},
     ],
     "load_category": [{"category": "asyncio"}, {"category": "asyncio", "whole": True}],
+    "check_code": [
+        {"code": "zebra('\x1b[2J\u202e')\nzebra(1)  # packlore: ignore[\u202e]\n"},
+        {"code": ""},
+        {"code": "x", "paths": ["\x1b[2J"]},
+    ],
     "list_rules": [{}, {"category": "asyncio"}, {"pack": "\x1b[2J"}, {"category": "\u202e"}],
     "\x1b[2Jnone\u202e": [{}],
 }
@@ -205,6 +216,16 @@ LINES: dict[str, list[list[str]]] = {
         ["_template"],
         ["\x1b[2J"],
     ],
+    "check": [
+        ["code"],
+        ["--min-level", "hint", "code"],
+        ["--json", "code"],
+        ["--sarif", "code"],
+        ["--github", "code"],
+        ["\x1b[2J"],
+        ["--select", "\u202e"],
+    ],
+    "hook": [[]],
     "list": [[], ["--json"], ["asyncio"], ["\u202e"]],
     "lint": [[], ["--json"], ["--strict"]],
     "build": [["--check"], []],
@@ -224,14 +245,17 @@ def test_what_the_command_line_says_is_clean(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = hostile(tmp_path / "pack", chance)
+    written = {f"code/a{chance.choice(SEQUENCES)}.py": f"zebra('{attack(chance)}')\n"}
+    write(tmp_path, {**written, "code/b.py": b"\xff"})
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f'{{"\x1b[2J": "{attack(chance)}'))
     packs = [] if command in ("init", "completion") else ["--pack", str(folder)]
     for arguments in LINES[command]:
         code = main([command, *packs, *arguments])
         said = capsys.readouterr()
         assert_clean([said.out, said.err])
         assert said.out + said.err or code == 0
-        if "--json" in arguments:
+        if "--json" in arguments and command != "check":  # there a path is that of the file
             assert_clean(json.loads(said.out))
 
 

@@ -26,6 +26,15 @@ LONGEST = 40
 """Characters of a text below, so that its pieces are few."""
 
 TEXTS: dict[str, str] = {
+    "check.changes._FILE": "a\n+++ b/c d\n",
+    "check.changes._HUNK": "@@ -1,2 +3,4 @@ a\n",
+    "check.detectors._NAME": "a_1.b.C",
+    "check.edits._PATCHED": "*** Update File: a b",
+    "check.ignores._COMMENT": "a  # packlore: ignore[b, c-d] e",
+    "check.imports._BETWEEN": "from a import (b, # c\n d)",
+    "check.places._TEST_FILE": "a_test.py",
+    "check.places._WILD": "**/a/*.p?",
+    "check.scan._VARIABLE": "a $B_1 $$C",
     "cli.complete._SAFE": "a@b%c+d=e:f,g./h-1",
     "cli.terminal._HEADER": "---\na: b\nc: d\n---\n",
     "cli.terminal._TICKS": "a```b`",
@@ -87,7 +96,12 @@ TEXTS: dict[str, str] = {
 }
 BOUNDED: dict[str, Callable[[str], object]] = {"pack.categories._SECTION": categories.section}
 """Where what is given to a pattern is cut first, the function that cuts it."""
-DYNAMIC = {"pack.lint._stands"}
+DYNAMIC = {
+    "check.places._pattern",
+    "check.scan._words",
+    "cli.hooking._depends",
+    "pack.lint._stands",
+}
 """Functions that make a pattern of what they are given."""
 
 

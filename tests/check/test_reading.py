@@ -73,6 +73,7 @@ def test_neither_detectors_nor_utilities_are_asked_for_by_themselves(tmp_path: P
         (GOOD.replace("{pattern: time.sleep($$$)}", "5"), "ast-grep: "),
         (GOOD + "utils: 5", "utils is not a mapping"),
         (GOOD + "files: x.py", "files is not a list of globs"),
+        (GOOD + "files: ['" + "**/a/" * 9 + "']", "has over 200 characters or 6 stars"),
         (GOOD + "metadata: 5", "metadata is not a mapping"),
         (GOOD + "metadata: {names: 5}", "metadata.names is a list"),
         (GOOD + "metadata: {names: ['a b']}", "metadata.names has no name 'a b'"),

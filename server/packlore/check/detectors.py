@@ -19,6 +19,8 @@ from packlore.pack import Pack, Problem, visible
 
 MAX_DETECTORS = 400
 """Detectors of a pack."""
+MAX_GLOB, MAX_STARS = 200, 6
+"""Characters and stars of a glob: with each star a search for it takes more."""
 MAX_TEXT = 300
 """Characters of a message or a note: each is a line."""
 KEYS = frozenset(
@@ -149,6 +151,9 @@ def _globs(given: Mapping[Any, Any], key: str) -> tuple[str, ...]:
     value = given.get(key) or []
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise _RefusedError("detector", f"{key} is not a list of globs")
+    if any(len(each) > MAX_GLOB or each.count("*") > MAX_STARS for each in value):
+        message = f"a glob of {key} has over {MAX_GLOB} characters or {MAX_STARS} stars"
+        raise _RefusedError("detector", message)
     return tuple(value)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from packlore.check.model import Finding, Level
+from packlore.pack import visible
 
 _COMMENT = re.compile(
     r"(?<![`'\"])(?P<mark>\#|//|--|/\*)[ \t]{0,8}packlore:[ \t]{0,8}ignore"
@@ -47,7 +48,7 @@ def _ignores(text: str) -> Iterator[Ignore]:
             lines=(number, number + 1) if alone else (number,),
             rules=rules,
             reason=found["reason"].strip(" \t:*/-"),
-            code=row.strip()[:200],
+            code=visible(row.strip()[:200]),
         )
 
 
@@ -76,7 +77,7 @@ def applied(
 
 def _unused(path: str, comment: Ignore) -> Finding:
     if comment.rules:
-        message = f"no finding of {', '.join(sorted(comment.rules))} here to ignore"
+        message = visible(f"no finding of {', '.join(sorted(comment.rules))} here to ignore")
         note = "take the comment out"
     else:
         message = "ignores nothing: it names no rule"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 OTHER = "_other"
 """What is put after a name that means something else than the patterns do."""
 
+_BETWEEN = re.compile(r"#[^\n]*|[()\\]")
+"""Comments and what else may stand between the names of an import."""
 _IMPORTS = {
     "rule": {"any": [{"kind": "import_statement"}, {"kind": "import_from_statement"}]},
 }
@@ -162,7 +164,7 @@ def _leads(meant: str, names: Mapping[str, str]) -> bool:
 def _bound(statement: str) -> Iterator[tuple[str, str]]:
     """What an import binds: the name here, and its qualified name. What comes from the package
     itself begins with a dot, and so means nothing that a pack names."""
-    flat = " ".join(re.sub(r"#[^\n]*|[()\\]", " ", statement).split())
+    flat = " ".join(_BETWEEN.sub(" ", statement).split())
     source, found, brought = flat.removeprefix("from ").partition(" import ")
     if flat.startswith("from ") and found:
         for name, here in _aliased(brought):

@@ -16,6 +16,7 @@ _SCRIPTS = frozenset(
     | {"docs_src", "demo", "demos", "example", "examples", "sample", "samples", "hack", "cookbook"}
 )
 _MIGRATIONS = frozenset({"migration", "migrations", "versions"})
+_WILD = re.compile(r"((?:\*\*/)+|\*+|\?)")
 _TEST_FILE = re.compile(r"(?:test_.*|.*_test|conftest|.*\.(?:test|spec))\.[a-z]+")
 
 
@@ -45,7 +46,14 @@ def _pattern(glob: str) -> re.Pattern[str]:
         text = text[1:]
     elif "/" not in text:
         text = f"**/{text}"
-    parts = re.split(r"(\*\*/|\*+|\?)", text)
+    parts = _WILD.split(text)
     known = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-    made = "".join(known.get(each) or (".*" if "**" in each else re.escape(each)) for each in parts)
+    made = "".join(
+        known["**/"]
+        if each.startswith("**/")
+        else ".*"
+        if "**" in each
+        else known.get(each) or re.escape(each)
+        for each in parts
+    )
     return re.compile(rf"{made}(?:/.*)?", re.DOTALL)

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -151,7 +152,7 @@ def _row(text: str, start: int) -> str:
 
 
 def _line_starts(text: str) -> list[int]:
-    return [0, *(each.end() for each in re.finditer("\n", text))]
+    return [0, *accumulate(len(row) + 1 for row in text.split("\n"))]
 
 
 def _place(starts: list[int], offset: int) -> tuple[int, int]:

@@ -46,9 +46,9 @@ def progress(text: str) -> None:
 
 
 def data(value: object) -> None:
-    """JSON for a program; what is no visible character is escaped where a person reads it."""
+    """JSON for a program; what is no visible character, as in the name of a file, is escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    if sys.stdout.isatty() and visible(text) != text:
+    if visible(text) != text:
         text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
     print(text)
 
