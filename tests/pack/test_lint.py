@@ -127,7 +127,11 @@ def test_a_rule_that_no_checklist_names_is_told(tmp_path: Path) -> None:
 
 
 def test_a_detector_goes_by_the_name_of_its_rule(tmp_path: Path) -> None:
-    folder = own(tmp_path, **{"rules__asyncio-timeout.yml": "id: a\n", "rules___x.yml": "id: b\n"})
+    detector = (
+        "id: asyncio-timeout\nlanguage: Python\nmessage: it waits\nnote: bound it\n"
+        "rule: {pattern: read()}\n"
+    )
+    folder = own(tmp_path, **{"rules__asyncio-timeout.yml": detector, "rules___x.yml": "id: b\n"})
     assert problems(folder) == []
     (pack,) = read(folder)
     assert [each.path for each in pack.documents] == ["SKILL.md"]
