@@ -412,7 +412,9 @@ async def test_behind_a_shield_alone_the_caller_leaves_and_the_error_is_only_log
     await asyncio.sleep(0)
     gc.collect()
     assert events == ["left", "cleaned up"]
-    assert "Task exception was never retrieved" in caplog.text
+    # Python 3.14.8 has words of its own for it.
+    logged = ("Task exception was never retrieved", "exception in shielded future")
+    assert any(each in caplog.text for each in logged)
 
 
 async def test_asyncio_run_cancels_a_running_clean_up_at_its_end(correct: Block) -> None:
