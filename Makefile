@@ -23,7 +23,14 @@ TODAY := $(PACKLORE_DEV)/today
 CONSTRAINTS ?= constraints.txt
 ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrases.json
 
-.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load new release clean
+# With which the launcher's lock is made, and for which Pythons and machines it must have wheels.
+HASHES := $(PACKLORE_DEV)/hashes
+LOCK := $(HASHES)/requirements.txt
+PYTHONS := 3.11 3.12 3.13 3.14 3.15
+PLATFORMS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl \
+	aarch64-unknown-linux-musl aarch64-apple-darwin x86_64-apple-darwin x86_64-pc-windows-msvc
+
+.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load new hashes release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -89,16 +96,33 @@ bench-finding: $(NEW)/.test ## measure how often the right rule comes first
 bench-load: $(NEW)/.test ## measure requests a second over HTTP
 	@$(NEW)/bin/python -m benchmarks.load
 
+hashes: $(HASHES)/.uv ## renew server/requirements.txt, from which the launcher installs
+	@rm -f $(LOCK) # else uv keeps the hashes that it holds
+	@$(HASHES)/bin/uv pip compile -q pyproject.toml -c constraints.txt --universal --python-version 3.11 \
+		--generate-hashes --only-binary :all: --emit-build-options --no-annotate \
+		--custom-compile-command "make hashes" -o $(LOCK) > /dev/null
+	@for python in $(PYTHONS); do for platform in $(PLATFORMS); do \
+		$(HASHES)/bin/uv pip install -q --dry-run --target $(HASHES)/nothing --require-hashes \
+			--python-version $$python --python-platform $$platform -r $(LOCK) || \
+			{ echo "no wheels for Python $$python on $$platform" >&2; exit 1; }; \
+	done; done
+	@cp $(LOCK) server/requirements.txt
+
 release: ## commit what users need to the branch `skill`
 	@$(call python,newest) scripts/release.py
 
 clean: ## remove the environments and caches
-	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers today hypothesis mypy pytest compiled ruff)
+	rm -rf $(addprefix $(PACKLORE_DEV)/,newest oldest servers today hashes hypothesis mypy pytest compiled ruff)
 
 $(NEW)/.python $(OLD)/.python: %/.python:
 	@python=$$(scripts/python.sh $(@:$(PACKLORE_DEV)/%/.python=%)) || exit 1; \
 	echo "setting up $* with $$python" >&2; "$$python" -m venv --clear $*
 	@$*/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
+	@touch $@
+
+$(HASHES)/.uv: Makefile
+	@$(call python,newest) -m venv --clear $(HASHES)
+	@$(HASHES)/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
 	@touch $@
 
 $(NEW)/.run: $(NEW)/.python pyproject.toml $(CONSTRAINTS)

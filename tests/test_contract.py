@@ -24,9 +24,9 @@ SKILL = (ROOT / "SKILL.md").read_bytes().decode()
 
 
 def pins(name: str) -> list[list[str]]:
-    """The names and releases of a constraints file."""
+    """The names and releases of a constraints file; of those for one platform the last."""
     lines = (ROOT / name).read_text().splitlines()
-    return [line.split("==") for line in lines if "==" in line]
+    return [line.split(" ;")[0].split("==") for line in lines if "==" in line]
 
 
 def test_every_rule_has_a_proof_and_every_proof_a_rule() -> None:

@@ -54,7 +54,7 @@ INSIDE = {
         ("connections", "log", "pages", "review", "stdio"),
         ("tools",),
         ("bindings", "drain", "skills", "watch"),
-        ("requests",),
+        ("requests", "workers"),
         ("server",),
         ("http",),
         ("run",),

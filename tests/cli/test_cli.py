@@ -264,3 +264,54 @@ def test_a_query_and_a_stream_of_them_do_not_go_together(
     code, _, err = run(capsys, "search", "--pack", pack, "--json", "--stdin", "x")
     assert (code, err) == (2, "packlore: give a query or --stdin, not both\n")
     assert run(capsys, "search", "--pack", pack, "--json", "")[0] == 2
+
+
+@pytest.mark.parametrize("user", ["unknown-to-all", "a" * 300])
+@pytest.mark.parametrize("command", ["search bound", "list", "serve", "lint", "build"])
+def test_the_home_of_a_user_who_is_unknown_is_a_wrong_call(
+    command: str, user: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *rest = command.split()
+    code, out, err = run(capsys, name, "--pack", f"~{user}/x", *rest)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    assert err.startswith("packlore: ~")
+
+
+@pytest.mark.parametrize("command", ["init ~unknown-to-all/x", "lint ~unknown-to-all/x"])
+def test_the_home_of_a_user_who_is_unknown_is_no_place_for_a_pack(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, *command.split())
+    assert (code, out) == (2, "")
+    assert err == (
+        "packlore: ~unknown-to-all/x: no home of ~unknown-to-all is known here; give the folder "
+        "in full\n"
+    )
+
+
+def test_a_variable_may_name_no_unknown_home_either(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "~unknown-to-all/x")
+    code, _, err = run(capsys, "list")
+    assert code == 2
+    assert err.startswith("packlore: ~unknown-to-all/x: no home of ~unknown-to-all is known here")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the users of POSIX")
+def test_a_user_whose_home_is_not_there_has_no_pack(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As nobody on Debian: a home is on record, and there is no such folder."""
+    import pwd
+
+    class Nobody:
+        pw_dir = str(tmp_path / "nonexistent")
+
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: Nobody)
+    code, out, err = run(capsys, "list", "--pack", "~nobody/x")
+    assert (code, out) == (2, "")
+    assert err.startswith("packlore: ")
+    assert str(tmp_path / "nonexistent" / "x") in err

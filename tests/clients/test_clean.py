@@ -39,7 +39,10 @@ FOLDERS = (
     "dist",
 )
 LITTER = {folder.split("/")[-1] for folder in FOLDERS} | {".env", ".git"}
-OURS_ALONE = {".ci", ".github", "AGENTS.md", "Makefile", "benchmarks", "scripts", "tests"}
+OURS_ALONE = {
+    *(".ci", ".github", "AGENTS.md", "Makefile", "benchmarks", "scripts", "tests"),
+    *("constraints.txt", "constraints-oldest.txt"),
+}
 """For those who work on the repository."""
 
 

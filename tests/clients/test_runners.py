@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -106,3 +108,30 @@ async def test_the_first_start_installs_with_uv_where_it_can(
     names = {file.read_text().strip() for file in data.glob("packages-*/*.dist-info/INSTALLER")}
     assert names == {installer}
     assert not list(data.glob("building-*"))
+
+
+@pytest.mark.parametrize("has_uv", [True, False], ids=["uv", "no uv"])
+def test_a_file_that_the_lock_does_not_name_is_refused(
+    uv: Path, clone: Path, environ: dict[str, str], tmp_path: Path, has_uv: bool
+) -> None:
+    """As if somebody had put another anyio on the index: its real files have other hashes."""
+    skill = tmp_path / "skill"
+    shutil.copytree(clone, skill)
+    lock = skill / "server" / "requirements.txt"
+    before, name, after = re.split(r"(?m)^(anyio==\S+)", lock.read_text())
+    hashes, rest = re.split(r"(?m)^(?=attrs==)", after)
+    hashes = re.sub(r"(?<=sha256:)[0-9a-f]{8}", "0" * 8, hashes)
+    lock.write_text(before + name + hashes + rest)
+    (tmp_path / "bin").mkdir()
+    if has_uv:
+        (tmp_path / "bin" / "uv").symlink_to(uv / "uv")
+    data = tmp_path / "data"
+    path = {"PATH": f"{tmp_path / 'bin'}:{environ['PATH']}", "PACKLORE_DATA": str(data)}
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    done = tools.run([python, skill / "server" / "launch.py"], env={**environ, **path}, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == (
+        f"packlore: refused: {name} is not the file that server/requirements.txt names; none is "
+        "installed"
+    )
+    assert not list(data.glob("packages-*"))

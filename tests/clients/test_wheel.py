@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 import zipfile
 from pathlib import Path
@@ -44,12 +46,18 @@ def test_nothing_of_development_is_in_it(dist: Path) -> None:
     assert not [name for name in names if "__pycache__" in name or "test" in name]
 
 
-def test_an_installation_finds_its_own_pack(dist: Path, tmp_path: Path) -> None:
+def test_an_installation_with_hashes_finds_its_own_pack(dist: Path, tmp_path: Path) -> None:
+    """By the lines of SECURITY.md."""
     (wheel,) = dist.glob("*.whl")
     run([sys.executable, "-m", "venv", tmp_path / "env"])
     python = tmp_path / "env" / "bin" / "python"
-    pins = ["-c", str(ROOT / "constraints.txt")]
-    run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *pins, wheel])
+    lines = re.findall(r"^ +pip (install .*)$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["--require-hashes", "--no-deps"]
+    for line in lines:
+        arguments = shlex.split(line.replace("WHEEL", str(wheel)))
+        options = ["-q", "--disable-pip-version-check"]
+        run([python, "-m", "pip", *arguments, *options], cwd=ROOT)
+    assert "No broken requirements" in run([python, "-m", "pip", "check"]).stdout
     command = tmp_path / "env" / "bin" / "packlore"
     out = run([command, "search", "greenlet_spawn has not been called"], cwd=tmp_path).stdout
     assert out.startswith("sqlalchemy-expire-on-commit ")

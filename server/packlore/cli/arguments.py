@@ -18,7 +18,8 @@ then all words of the line."""
 EPILOG = f"""\
 Without --pack, {VARIABLE} names the folders (separated as in PATH); without it, the pack that
 comes with this package is meant; new, lint and build mean the current folder. Exit codes: 0 done,
-1 errors found, 2 a wrong call or a file that cannot be read or written, 3 no address to serve on.
+1 errors found, 2 a wrong call or a file that cannot be read or written, 3 no address to serve on,
+or no worker that could start.
 At a terminal Markdown is laid out in colours; where NO_COLOR is set, without them.
 With `serve --http`, PACKLORE_TOKEN is the bearer token that clients must send."""
 

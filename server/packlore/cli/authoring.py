@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packlore.cli import terminal
 from packlore.errors import BadArgumentError
-from packlore.locate import locate
+from packlore.locate import home, locate
 from packlore.pack import read
 
 
@@ -18,7 +18,7 @@ def init(arguments: argparse.Namespace) -> int:
     """`packlore init`."""
     from packlore import author
 
-    folder = Path(arguments.folder).expanduser()
+    folder = home(arguments.folder)
     new = author.init(folder, arguments.name)
     where = shlex.quote(arguments.folder)
     last = (

@@ -18,8 +18,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from uvicorn.supervisors import Multiprocess
-
 from packlore.serve.connections import Protocol
 
 GRACE = 1.0
@@ -150,29 +148,3 @@ def refuse_new(listeners: Iterable[int]) -> None:
     for each in listeners:
         with socket.socket(fileno=os.dup(each)) as twin, suppress(OSError):
             twin.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-
-
-class Workers(Multiprocess):
-    """uvicorn's workers. Their parent gives its own hold of the listener up, so that the last of
-    them closes it: else clients would queue behind nobody."""
-
-    def terminate_all(self) -> None:
-        """Stop all workers."""
-        refuse_new(each.fileno() for each in self.sockets)
-        super().terminate_all()
-        for each in self.sockets:
-            each.close()
-
-
-def end_with_parent() -> None:
-    """In a worker: stop when the process that started it is gone, however it went. Else workers
-    would keep the port."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True, name="parent").start()

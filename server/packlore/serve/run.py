@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from packlore.errors import BadArgumentError
+from packlore.errors import BadArgumentError, PackError
 from packlore.library import Library
 from packlore.serve import log, stdio
 from packlore.serve.log import say
@@ -25,7 +25,7 @@ OPTIONS = "PACKLORE_OPTIONS"
 """Carries the options to the worker processes; of no use to people."""
 MAX_WORKERS = 64
 STARTUP_FAILED = 3
-"""The exit code where there is no address to serve on."""
+"""The exit code where there is no address to serve on, or no pack any more."""
 BACKLOG = 512
 """Connections that wait to be accepted; they are accepted all at once."""
 STOP_TIMEOUT = 10
@@ -70,8 +70,8 @@ def serve_http(options: Options) -> None:
     import uvicorn
 
     from packlore.serve.connections import Protocol, most_open
-    from packlore.serve.drain import Workers
     from packlore.serve.http import LOOPBACK
+    from packlore.serve.workers import Workers
 
     if not 1 <= options.workers <= MAX_WORKERS:
         raise BadArgumentError(f"--workers is {options.workers}: give 1 to {MAX_WORKERS}")
@@ -112,10 +112,13 @@ def serve_http(options: Options) -> None:
     listener = config.bind_socket()
     listener.listen(config.backlog)  # who comes before the server is there waits
     port = listener.getsockname()[1]
-    workers = f"{options.workers} workers serve" if options.workers > 1 else "serving"
-    say(f"packlore: {workers} http://{options.host}:{port}/mcp")
+    serving = f"{options.workers} workers serve" if options.workers > 1 else "serving"
+    say(f"packlore: {serving} http://{options.host}:{port}/mcp")
     if options.workers > 1:
-        Workers(config, sockets=[listener]).run()
+        workers = Workers(config, sockets=[listener])
+        workers.run()
+        if workers.gave_up:
+            raise SystemExit(STARTUP_FAILED)
         return
     server = uvicorn.Server(config)
     server.run(sockets=[listener])
@@ -125,15 +128,21 @@ def serve_http(options: Options) -> None:
 
 def application(environ: Mapping[str, str] = os.environ) -> Any:
     """The ASGI application of one worker, by the options that `serve_http` left it."""
-    from packlore.serve.drain import end_with_parent
     from packlore.serve.http import guard
+    from packlore.serve.workers import end_with_parent, is_worker
 
     end_with_parent()
     log.set_up()
     stored: dict[str, Any] = json.loads(environ[OPTIONS])
     lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
     options = Options(**{**stored, **lists})
-    library = Library.open(map(Path, options.packs))
+    try:
+        library = Library.open(map(Path, options.packs))
+    except (PackError, OSError) as error:
+        if not is_worker():
+            raise
+        say(f"packlore: a worker cannot start: {error}")
+        raise SystemExit(STARTUP_FAILED) from None
     if library.digest != options.digest and not options.watch:
         say("packlore: the packs have changed since the start: restart the server")
     server = PackServer(library, structured=options.structured, watched=options.watch)
