@@ -32,6 +32,7 @@ ASKED := --asked benchmarks/finding/asked.json --asked benchmarks/finding/phrase
 # With which the launcher's lock is made, and for which Pythons and machines it must have wheels.
 HASHES := $(PACKLORE_DEV)/hashes
 LOCK := $(HASHES)/requirements.txt
+LOCK_CHECK := $(HASHES)/requirements-check.txt
 PYTHONS := 3.11 3.12 3.13 3.14 3.15
 PLATFORMS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl \
 	aarch64-unknown-linux-musl aarch64-apple-darwin x86_64-apple-darwin x86_64-pc-windows-msvc
@@ -115,7 +116,13 @@ hashes: $(HASHES)/.uv ## renew server/requirements.txt, from which the launcher 
 			--python-version $$python --python-platform $$platform -r $(LOCK) || \
 			{ echo "no wheels for Python $$python on $$platform" >&2; exit 1; }; \
 	done; done
-	@cp $(LOCK) server/requirements.txt
+	@rm -f $(LOCK_CHECK)
+	@$(HASHES)/bin/python -c 'import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]["optional-dependencies"]["check"], sep="\n")' \
+		< pyproject.toml > $(HASHES)/check.in
+	@$(HASHES)/bin/uv pip compile -q $(HASHES)/check.in -c constraints.txt --universal --python-version 3.11 \
+		--generate-hashes --only-binary :all: --emit-build-options --no-annotate \
+		--custom-compile-command "make hashes" -o $(LOCK_CHECK) > /dev/null
+	@cp $(LOCK) $(LOCK_CHECK) server/
 
 bench-memory: $(NEW)/.test ## measure a server's memory over 50,000 requests; REQUESTS=N sends others
 	@$(NEW)/bin/python -m benchmarks.memory $(if $(REQUESTS),--requests $(REQUESTS))

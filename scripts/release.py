@@ -17,6 +17,7 @@ USED = (
     "SECURITY.md",
     "SKILL.md",
     "assets",
+    "check-plugin",
     "checklists",
     "examples",
     "gemini-extension.json",

@@ -33,7 +33,7 @@ INITIALIZE = {
 # Installs nothing: what it leaves leads to the environment of the tests.
 LEADS_HERE = """#!/bin/sh
 while [ "$1" != --target ]; do shift; done
-echo installed >> {log}
+case "$*" in *requirements-check.txt*) ;; *) echo installed >> {log} ;; esac
 {more}
 echo {site} > "$2/environment.pth"
 """
@@ -81,6 +81,7 @@ class Machine:
         shutil.copytree(ROOT / "server", made / "server", ignore=unwanted)
         if lock is not None:
             (made / "server" / "requirements.txt").write_text(lock)
+            (made / "server" / "requirements-check.txt").unlink()
         return made
 
     def uv(self, script: str) -> None:

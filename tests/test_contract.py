@@ -84,7 +84,9 @@ def test_a_stale_file_is_named_and_written(tmp_path: Path) -> None:
 
 
 def test_every_manifest_has_the_version_of_the_skill() -> None:
-    manifests = {path.relative_to(ROOT).as_posix(): path for path in ROOT.glob(".*-plugin/*.json")}
+    manifests = {
+        path.relative_to(ROOT).as_posix(): path for path in ROOT.glob("**/.*-plugin/*.json")
+    }
     manifests["gemini-extension.json"] = ROOT / "gemini-extension.json"
     assert set(manifests) == set(MANIFESTS)
     for path in (*manifests.values(), ROOT / "metadata.json"):

@@ -1,5 +1,5 @@
 """server/requirements.txt, from which the launcher installs: hashes for all that the server needs,
-and the releases that are tested here."""
+and the releases that are tested here. server/requirements-check.txt has what only checking needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from launcher.install import IMPORTED
+from launcher.install import CHECKING, IMPORTED
 from tests.proofs.harness import ROOT
 
 TEXT = (ROOT / "server" / "requirements.txt").read_text("utf-8")
@@ -42,6 +42,8 @@ def entries(text: str) -> dict[Requirement, list[str]]:
 
 
 LOCKED = entries(TEXT)
+TEXT_CHECK = (ROOT / "server" / "requirements-check.txt").read_text("utf-8")
+LOCKED_CHECK = entries(TEXT_CHECK)
 
 
 def environment(machine: str, python: str) -> dict[str, str]:
@@ -108,16 +110,17 @@ def _here(name: str) -> bool:
 
 def test_every_entry_is_one_release_with_its_hashes() -> None:
     assert len(LOCKED) > 30
-    for pin, hashes in LOCKED.items():
+    for pin, hashes in [*LOCKED.items(), *LOCKED_CHECK.items()]:
         assert re.fullmatch(r"==[\w.+!]+", str(pin.specifier)), pin
         assert hashes, pin
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes), pin
 
 
 def test_it_is_for_wheels_alone_and_names_no_place() -> None:
-    options = [line for line in TEXT.splitlines() if line.startswith("--")]
-    assert options == ["--only-binary :all:"]
-    assert "/" not in TEXT
+    for text in (TEXT, TEXT_CHECK):
+        options = [line for line in text.splitlines() if line.startswith("--")]
+        assert options == ["--only-binary :all:"]
+        assert "/" not in text
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -145,7 +148,7 @@ def test_its_releases_are_those_that_are_tested_here() -> None:
         if "==" in line:
             pin = Requirement(line)
             tested.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier))
-    for pin in LOCKED:
+    for pin in (*LOCKED, *LOCKED_CHECK):
         known = tested.get(canonicalize_name(pin.name))
         if known is None:  # what is not for Linux
             assert re.search(r'sys_platform == "(win32|emscripten)"', str(pin.marker)), pin
@@ -180,6 +183,18 @@ def test_what_an_installation_is_tried_with_is_what_the_server_imports() -> None
     tried = {canonicalize_name(owners[each.partition(".")[0]][0]) for each in IMPORTED}
     asked = {canonicalize_name(Requirement(each).name) for each in PROJECT["dependencies"]}
     assert tried == asked - {"rich"}
+
+
+def test_what_only_checking_needs_is_the_extra_of_that_name() -> None:
+    """And each is tried by importing it."""
+    (asked,) = map(Requirement, PROJECT["optional-dependencies"]["check"])
+    (pin,) = LOCKED_CHECK
+    assert canonicalize_name(pin.name) == canonicalize_name(asked.name) == "ast-grep-py"
+    assert asked.specifier.contains(str(pin.specifier).removeprefix("=="))
+    needed = [each for each in distribution(pin.name).requires or () if "extra ==" not in each]
+    assert needed == []
+    owners = packages_distributions()
+    assert {canonicalize_name(owners[each][0]) for each in CHECKING} == {"ast-grep-py"}
 
 
 def test_make_looks_for_wheels_for_each_python_that_we_claim() -> None:

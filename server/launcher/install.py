@@ -7,6 +7,7 @@ of a package runs before its hash was compared.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import sys
@@ -17,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT, CalledProcessError, check_output
 
-from launcher.place import LOCK, READY, complete, is_full, locked, place_for
+from launcher.place import LOCK, OPTIONAL, READY, complete, is_full, locked, place_for
 
 IMPORTED = (
     "anyio",
@@ -29,6 +30,10 @@ IMPORTED = (
     "yaml",
 )
 """What the server imports: an installation is tried by importing it."""
+CHECKING = ("ast_grep_py",)
+"""What checking code imports as well."""
+LEFT_OUT = "code cannot be checked here"
+"""How the line begins that says why OPTIONAL is not installed."""
 TRY = "import importlib, site, sys; site.addsitedir(sys.argv[1]); sys.path.insert(0, sys.argv[1]); "
 TRY += "[importlib.import_module(each) for each in sys.argv[2:]]"
 PYTHON = (sys.executable, "-P", "-B")
@@ -90,7 +95,6 @@ def build(data: Path) -> None:
         building = Path(tempfile.mkdtemp(prefix="building-", dir=data))
         try:
             new = building / "packages"
-            new.mkdir()
             _install(new)
             names = sorted(each.name for each in new.iterdir())
             (new / READY).write_text("\n".join(names), encoding="utf-8")
@@ -124,16 +128,13 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _install(target: Path) -> None:
     """Install into a plain folder: quicker than an environment, and it can be moved."""
-    options = ["-q", "--target", str(target), "--require-hashes", "--only-binary", ":all:"]
-    options += ["-r", str(LOCK)]
     environ = {name: value for name, value in os.environ.items() if _is_for_us(name)}
     # One disk is filled, and what an interrupted start leaves there is removed.
     environ |= {**dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(target.parent)), **NOT_OTHERWISE}
     said = ""
     for name, tool in _tools().items():
         try:
-            _run([*tool, *options], environ)
-            _run([*PYTHON, "-c", TRY, str(target), *IMPORTED], environ)
+            _fill(target, tool, LOCK, IMPORTED, environ)
         except (CalledProcessError, OSError) as error:
             # uv does not read pip's configuration: where that names a mirror or a certificate,
             # pip installs what uv could not.
@@ -141,10 +142,44 @@ def _install(target: Path) -> None:
             said += f"{text}\n"
             tell(f"{text.rstrip()}\n{name} could not install".strip())
             shutil.rmtree(target, ignore_errors=True)
-            target.mkdir(exist_ok=True)
         else:
+            if OPTIONAL.is_file():
+                _add(target, tool, environ)
             return
     raise NotInstalledError(_why(said))
+
+
+def _add(target: Path, tool: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Install OPTIONAL too, in a folder of its own until it has been tried: the server does without
+    it, so a failure is one line and nothing else."""
+    apart = target.with_name("optional")
+    try:
+        _fill(apart, tool, OPTIONAL, CHECKING, environ)
+        for each in apart.iterdir():
+            if not (target / each.name).exists():
+                each.rename(target / each.name)
+    except (CalledProcessError, OSError) as error:
+        text = str(getattr(error, "output", error))
+        why = f"no wheel of it was found that works with Python {platform.python_version()} here"
+        if FOREIGN.search(text):
+            why = f"it is not the file that server/{OPTIONAL.name} names"
+        elif FULL.search(text) or (isinstance(error, OSError) and is_full(error)):
+            why = "no space is left for it"
+        tell(f"{LEFT_OUT}, all else works: ast-grep-py is not installed, {why}")
+
+
+def _fill(
+    target: Path,
+    tool: Sequence[str],
+    lock: Path,
+    imported: Sequence[str],
+    environ: Mapping[str, str],
+) -> None:
+    """Install what a lock names, and try it. CalledProcessError or OSError where it failed."""
+    target.mkdir(exist_ok=True)
+    options = ["-q", "--target", str(target), "--require-hashes", "--only-binary", ":all:"]
+    _run([*tool, *options, "-r", str(lock)], environ)
+    _run([*PYTHON, "-c", TRY, str(target), *imported], environ)
 
 
 def _tools() -> dict[str, list[str]]:

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "server" / "launch.py"
 LOCK = ROOT / "server" / "requirements.txt"
 """The releases to install, each with the hashes of its files: `make hashes`."""
+OPTIONAL = ROOT / "server" / "requirements-check.txt"
+"""The same for what only checks code, which has no wheels for some machines."""
 READY = "packlore-ready"
 """The file that says packages are complete, and names them."""
 DISK_FULL_ON_WINDOWS = 112
@@ -42,6 +44,8 @@ def place_for(data: Path) -> Path:
     """The folder in `data` that holds what the server imports. Its name carries what it is made
     from, so an update makes a new one."""
     key = hashlib.sha256(LOCK.read_bytes() + sys.version.encode() + platform.machine().encode())
+    if OPTIONAL.is_file():
+        key.update(OPTIONAL.read_bytes())
     return data / f"packages-{key.hexdigest()[:16]}"
 
 

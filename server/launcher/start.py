@@ -13,7 +13,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import IO, BinaryIO, NoReturn
 
 from launcher import install
 from launcher.place import (
@@ -46,6 +46,8 @@ def main() -> int:
     """Become the server; answers with an exit code only where that is not possible."""
     if sys.argv[1:2] == ["--install"]:
         return install.main(Path(sys.argv[2]))
+    if sys.argv[1:2] == ["hook"]:
+        return hook()
     try:
         data = data_folder()
     except RuntimeError as error:
@@ -63,6 +65,18 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return serve(installed, compiled)
+
+
+def hook() -> int:
+    """Let `packlore hook` look at an edit, where its packages are there. Installing them is left to
+    the start of the server: an agent waits for this. Answers with 0, whatever happens."""
+    with suppress(OSError, RuntimeError, ImportError):
+        data = data_folder()
+        place = place_for(data)
+        refuse_if_shared(place)
+        if _take(place):
+            serve(place, compiled_in(data))
+    return 0
 
 
 def _why(code: int, data: Path) -> str:
@@ -133,10 +147,17 @@ def _install(data: Path) -> None:
                 start_new_session=True,
             )
         except subprocess.CalledProcessError:
-            log.seek(0)
-            for line in log.read().decode("utf-8", "replace").splitlines()[-10:]:
+            for line in _lines(log)[-10:]:
                 say(line)
             raise
+        for line in _lines(log):
+            if line.startswith(install.LEFT_OUT):
+                say(line)
+
+
+def _lines(log: IO[bytes]) -> list[str]:
+    log.seek(0)
+    return log.read().decode("utf-8", "replace").splitlines()
 
 
 def serve(installed: Path, compiled: Path) -> NoReturn:

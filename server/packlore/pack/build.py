@@ -24,6 +24,7 @@ MANIFESTS = (
     ".claude-plugin/marketplace.json",
     ".codex-plugin/plugin.json",
     ".cursor-plugin/plugin.json",
+    "check-plugin/.claude-plugin/plugin.json",
     "gemini-extension.json",
 )
 
