@@ -95,6 +95,7 @@ def build(data: Path) -> None:
         building = Path(tempfile.mkdtemp(prefix="building-", dir=data))
         try:
             new = building / "packages"
+            new.mkdir()
             _install(new)
             names = sorted(each.name for each in new.iterdir())
             (new / READY).write_text("\n".join(names), encoding="utf-8")
