@@ -21,8 +21,9 @@ SERVERS := $(PACKLORE_DEV)/servers
 UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer \
 	newest/redis-server:trixie:redis-server+redis-tools
 UNPACKED_TODAY := $(subst :trixie:,:sid:,$(UNPACKED))
-# The newest for which ast-grep-py has a wheel.
-PY := python3.14
+# A Python of a later release, as in `make servers PY=python3.14`: none by default, for the clients'
+# tests want one with pip. ast-grep-py has wheels up to 3.14.
+PY ?=
 PY_SUITE ?= forky
 PY_UNPACKED = newest/$(PY):$(PY_SUITE):$(PY)+$(PY)-minimal+$(PY)-venv+python3-pip-whl
 TODAY := $(PACKLORE_DEV)/today
@@ -65,7 +66,7 @@ format: $(NEW)/.test ## format the code
 
 servers: ## unpack both PgBouncers, a Redis and a Python from Debian beside the system, where apt is
 	@$(call installed,newest) scripts/unpack.py $(SERVERS) $(UNPACKED)
-	@$(call installed,newest) scripts/unpack.py $(SERVERS) $(PY_UNPACKED) || \
+	@[ -z "$(PY)" ] || $(call installed,newest) scripts/unpack.py $(SERVERS) $(PY_UNPACKED) || \
 		echo "no $(PY) of Debian: the newest side runs on the newest Python that is installed" >&2
 
 proofs: $(NEW)/.test ## run the proofs on the newest releases; PROOFS=FILE names one
@@ -88,7 +89,7 @@ new: $(NEW)/.run ## begin a rule and its proof: RULE=<category>-<name>
 changes: ## run the proofs on what is newest today, without pins, and say what differs from the record
 	@rm -rf $(TODAY)
 	-@$(MAKE) servers proofs PACKLORE_DEV=$(TODAY) CONSTRAINTS=/dev/null \
-		UNPACKED="$(UNPACKED_TODAY)" PY_SUITE=sid \
+		UNPACKED="$(UNPACKED_TODAY)" PY=python3.14 PY_SUITE=sid \
 		PROOFS="$(PROOFS) --record=$(TODAY)/seen --outcomes=$(TODAY)/outcomes.json"
 	@$(call python,newest) scripts/changes.py tests/proofs/observed/newest $(TODAY)/seen/newest \
 		$(TODAY)/outcomes.json > $(TODAY)/changes.md

@@ -44,6 +44,6 @@ def test_it_lists_the_skill_and_calls_a_tool(fastmcp: Path, http: Program, tmp_p
     done = run([fastmcp / "python", tmp_path / "ask.py", f"{http.url}/mcp"], check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["tools"] == 4
+    assert found["tools"] == 5
     assert "skill://python-backend" in found["skill"]
     assert found["answer"].startswith("pooling-database ")

@@ -34,6 +34,7 @@ def test_it_lists_tools_prompts_and_resources(with_pack: Person, era: str) -> No
         "read_rules",
         "load_category",
         "list_rules",
+        "check_code",
     ]
     assert len(ask(with_pack, "resources/list", era=era)["resources"]) > 50
     assert len(ask(with_pack, "prompts/list", era=era)["prompts"]) == 2

@@ -86,14 +86,14 @@ def read(source: Source) -> str | Trouble:
 
 def text_of(path: str, data: bytes) -> str | Trouble:
     """The text in the bytes of a file: by the encoding that Python code names, else UTF-8."""
+    if b"\0" in data:
+        return Trouble(path, "not checked: it holds a NUL byte")
     python = path.endswith((".py", ".pyi"))
     try:
         name = tokenize.detect_encoding(io.BytesIO(data).readline)[0] if python else "utf-8-sig"
         text = data.decode(name)
     except (SyntaxError, LookupError, ValueError) as error:
         return Trouble(path, f"not checked: {' '.join(str(error).split())[:120]}")
-    if "\0" in text:
-        return Trouble(path, "not checked: it holds a NUL byte")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _cells(path, text) if path.endswith(".ipynb") else text
 
