@@ -64,7 +64,7 @@ lint: $(NEW)/.test ## check code and pack
 format: $(NEW)/.test ## format the code
 	@$(NEW)/bin/ruff check --fix -q . ; $(NEW)/bin/ruff format .
 
-servers: ## unpack both PgBouncers, a Redis and a Python from Debian beside the system, where apt is
+servers: ## unpack both PgBouncers and a Redis from Debian beside the system; PY=python3.14 that, too
 	@$(call installed,newest) scripts/unpack.py $(SERVERS) $(UNPACKED)
 	@[ -z "$(PY)" ] || $(call installed,newest) scripts/unpack.py $(SERVERS) $(PY_UNPACKED) || \
 		echo "no $(PY) of Debian: the newest side runs on the newest Python that is installed" >&2

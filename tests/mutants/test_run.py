@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,14 @@ def test_mutants_are_listed_without_a_run() -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_all(how: signal.Signals, temporary: Path) -> None:
     argv = [sys.executable, "-m", "tests.mutants", "asyncio-timeout", "--match", "timeout"]
-    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE) as process:
+    # A shell's background job ignores SIGINT, and what it starts does so as well.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        argv,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        preexec_fn=heard,  # noqa: PLW1509 - no thread runs here
+    ) as process:
         deadline = time.monotonic() + 60
         while not list(temporary.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)
