@@ -245,7 +245,7 @@ def test_what_the_command_line_says_is_clean(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = hostile(tmp_path / "pack", chance)
-    written = {f"code/a{chance.choice(SEQUENCES)}.py": f"zebra('{attack(chance)}')\n"}
+    written = {f"code/a{name}.py": f"zebra('{attack(chance)}')\n" for name in SEQUENCES}
     write(tmp_path, {**written, "code/b.py": b"\xff"})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO(f'{{"\x1b[2J": "{attack(chance)}'))

@@ -62,7 +62,7 @@ def github(findings: Sequence[Finding]) -> str:
     rows = []
     for each in findings:
         fields = {
-            "file": each.path,
+            "file": _clean(each.path),
             "line": each.line,
             "col": each.column,
             "endLine": each.end_line,
