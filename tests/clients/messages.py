@@ -39,7 +39,8 @@ def service(tool: str, arguments: dict[str, str]) -> Iterator[Service]:
         def do_HEAD(self) -> None:
             self._send("", "text/plain")
 
-        do_GET = do_HEAD
+        def do_GET(self) -> None:
+            self._send("{}", "application/json")
 
         def do_POST(self) -> None:
             given = json.loads(self.rfile.read(int(self.headers["content-length"])))
