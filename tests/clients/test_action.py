@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def step(runner: Person, number: int, given: dict[str, str]) -> subprocess.Compl
     return tools.run([*SHELL, script], env={**runner.env, **env}, cwd=runner.clone, check=False)
 
 
-def check(runner: Person, files: dict[str, str], **given: str) -> tuple[int, list[str]]:
+def check(runner: Person, files: Mapping[str, str | bytes], **given: str) -> tuple[int, list[str]]:
     """The exit code, and the annotations."""
     shutil.rmtree(runner.clone)
     write(runner.clone, files)
@@ -121,7 +122,8 @@ def test_github_knows_the_form_of_the_action_and_of_the_workflow(
         tools.run([schemas / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", path])
     broken = tmp_path / "action.yml"
     broken.write_text((ROOT / "action.yml").read_text("utf-8").replace("composite", "composed"))
-    command = [schemas / "check-jsonschema", "--builtin-schema", "vendor.github-actions", broken]
+    command: list[str | Path] = [schemas / "check-jsonschema", "--builtin-schema"]
+    command += ["vendor.github-actions", broken]
     assert tools.run(command, check=False).returncode == 1
 
 

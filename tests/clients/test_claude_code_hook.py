@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import tools
-from tests.clients.messages import Service, service
+from tests.clients.models import Service, that_calls
 from tests.clients.tools import Person
 from tests.packs import write
 
@@ -70,10 +70,10 @@ def edited(person: Person, project: Path) -> Service:
     path.unlink(missing_ok=True)
     (project / "debug.log").unlink(missing_ok=True)
     arguments = {"file_path": str(path), "content": CODE}
-    with service("Write", arguments) as asked:
+    with that_calls("Write", arguments) as asked:
         env = {**person.env, "ANTHROPIC_BASE_URL": asked.url, "ANTHROPIC_API_KEY": "none"}
-        command = [person.bin / "claude", "-p", "hi", "--allowedTools", "Write"]
         log = project / "debug.log"
+        command: list[str | Path] = [person.bin / "claude", "-p", "hi", "--allowedTools", "Write"]
         tools.run([*command, "--debug-file", log], env=env, cwd=project)
     assert path.read_text() == CODE
     (hooks,) = re.findall(r"Registered (\d+) hooks", log.read_text("utf-8"))

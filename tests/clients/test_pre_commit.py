@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def project(
     return person
 
 
-def committed(project: Person, files: dict[str, str]) -> tuple[int, str]:
+def committed(project: Person, files: Mapping[str, str | bytes]) -> tuple[int, str]:
     """The exit code and the words of pre-commit, with these files staged and nothing else."""
     project.run("git", "rm", "-rfq", "--cached", "--ignore-unmatch", ".", cwd=project.clone)
     write(project.clone, files)
