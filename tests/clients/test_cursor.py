@@ -6,11 +6,13 @@ https://cursor.com/docs/reference/plugins, https://cursor.com/docs/mcp
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.clients.tools import ANSWER, Person, ask, run
+from tests.packs import write
 from tests.proofs.harness import ROOT
 
 pytestmark = pytest.mark.timeout(600)
@@ -106,3 +109,41 @@ async def test_the_snippet_starts_the_server_that_skills_add_installed(
     # What was installed for one start serves the next, wherever the folder lies.
     env = {**newcomer.env, "XDG_CACHE_HOME": str(person.home / ".cache")}
     assert (await ask(command, env=env, cwd=tmp_path)).startswith(ANSWER)
+
+
+def test_the_hook_of_the_readme_fits_cursor_and_is_answered(
+    validators: Path, newcomer: Person, person: Person, tmp_path: Path
+) -> None:
+    """The line for `hooks.json`, with what Cursor sends after an edit."""
+    (text,) = re.findall(r'^    (\{"version".*"afterFileEdit".*)$', README, re.MULTILINE)
+    write(tmp_path / "project", {".cursor/hooks.json": text})
+    out = run([validators / "skillsaw", "lint", "-v", tmp_path / "project"], check=False).stdout
+    assert "Errors:   0" in out, out
+    assert "Warnings: 0" in out, out
+
+    (line,) = re.findall(r"^    npx (skills add OWNER/REPO.*-a cursor.*)$", README, re.MULTILINE)
+    newcomer.run(*shlex.split(line), cwd=tmp_path)
+    env = {**newcomer.env, "XDG_CACHE_HOME": str(person.home / ".cache")}
+    launcher = newcomer.home / ".agents/skills/python-backend/server/launch.py"
+    asyncio.run(ask(["python3", launcher], env=env, cwd=tmp_path))  # it was started once
+
+    code = "import asyncio\n\n\nasync def main(work):\n    asyncio.create_task(work())\n"
+    write(tmp_path / "project", {"a.py": code, "requirements.txt": "fastapi\n"})
+    given = {
+        "conversation_id": "one",
+        "hook_event_name": "afterFileEdit",
+        "workspace_roots": [str(tmp_path / "project")],
+        "file_path": str(tmp_path / "project" / "a.py"),
+        "edits": [{"old_string": "", "new_string": code}],
+    }
+    (hook,) = json.loads(text)["hooks"]["afterFileEdit"]
+    done = subprocess.run(
+        ["sh", "-c", hook["command"]],
+        input=json.dumps(given),
+        env=env,
+        cwd=newcomer.home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "a.py:5, asyncio-task-references" in json.loads(done.stdout)["additional_context"]

@@ -37,6 +37,8 @@ SCANNER = ("cisco-ai-skill-scanner==2.3.2",)
 LIBRARY_SKILLS = ("library-skills==0.0.19",)
 UV = ("uv==0.13.9",)
 PIPX = ("pipx==1.18.4",)
+PRE_COMMIT = ("pre-commit==4.7.0",)
+SCHEMAS = ("check-jsonschema==0.39.0",)
 TIMEOUT = 900
 """Seconds for one installation; Claude Code alone has 400 MB."""
 
