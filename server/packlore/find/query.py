@@ -65,18 +65,13 @@ class Query:
 
 def is_code(raw: str) -> bool:
     """Whether what is asked is code, and not words about it or a message."""
-    return read_query(raw).code
+    return _is_code(_telling(raw))
 
 
 def read_query(raw: str) -> Query:
     """Reduce a query of any size, in time that is bounded by MAX_QUERY."""
-    if len(raw) > MAX_QUERY:
-        raw = f"{raw[: MAX_QUERY // 2]}\n{raw[-MAX_QUERY // 2 :]}"
-    text = _unfolded(raw)
-    for pattern in _NOISE:
-        text = pattern.sub(" ", text)
-    code_lines = len(_CODE.findall(text))
-    code = code_lines >= 2 and code_lines * 3 >= text.count("\n")
+    text = _telling(raw)
+    code = _is_code(text)
     messages = [] if code else _MESSAGE.findall(text)
     weights: dict[str, float] = {}
     for term, weight in _weighed(text, code=code, messages=messages):
@@ -87,6 +82,21 @@ def read_query(raw: str) -> Query:
         weights = {term: weights[term] for term in kept}
     shaped = dict.fromkeys(shapes(text), SHAPE) if code else {}
     return Query(weights, code, bool(messages), shaped)
+
+
+def _telling(raw: str) -> str:
+    """What is read of a query: its two ends, with its lines, without addresses and times."""
+    if len(raw) > MAX_QUERY:
+        raw = f"{raw[: MAX_QUERY // 2]}\n{raw[-MAX_QUERY // 2 :]}"
+    text = _unfolded(raw)
+    for pattern in _NOISE:
+        text = pattern.sub(" ", text)
+    return text
+
+
+def _is_code(text: str) -> bool:
+    lines = len(_CODE.findall(text))
+    return lines >= 2 and lines * 3 >= text.count("\n")
 
 
 def _unfolded(text: str) -> str:

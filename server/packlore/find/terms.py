@@ -40,7 +40,10 @@ _ENDINGS = tuple(
 
 def terms(text: str) -> list[str]:
     """The terms of `text` in its order, repeated as they are in it, without stop words."""
-    return [form for word in _WORD.findall(text) if len(word) <= MAX_WORD for form in forms(word)]
+    words = _WORD.findall(text)
+    if max(map(len, words), default=0) > MAX_WORD:
+        words = [word for word in words if len(word) <= MAX_WORD]
+    return [form for word in words for form in forms(word)]
 
 
 @lru_cache(maxsize=65536)

@@ -24,6 +24,8 @@ def visible(text: str) -> str:
     >>> visible("a\\x1b[2J\\u202eb")
     'a\\\\x1b[2J\\\\u202eb'
     """
+    if text.isprintable():  # as most texts of one line are: the pattern costs more
+        return text
     return _ODD.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
