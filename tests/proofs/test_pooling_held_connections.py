@@ -189,37 +189,34 @@ async def test_correct_calls_all_at_once_and_shuts_nobody_out(
 
 
 async def _charge_while(
-    block: Block,
-    database: Database,
-    meanwhile: Callable[[], Awaitable[object]],
-    driver: str = "asyncpg",
-) -> tuple[BaseException | None, dict[str, int]]:
-    """The error of a charge of order 3, during whose call something happens; and what was charged."""
-    async with _shop(block, database, driver=driver) as shop:
-        charging = asyncio.ensure_future(shop.block.charge(3))
-        await _until(lambda: shop.provider.calls == 1)
-        try:
-            await meanwhile()
-        finally:
-            shop.provider.release.set()
-            await asyncio.wait({charging})
-        return charging.exception(), shop.provider.charged
+    shop: Shop, meanwhile: Callable[[], Awaitable[object]]
+) -> BaseException | None:
+    """The error of a charge of order 3, during whose call something happens."""
+    charging: asyncio.Task[None] = asyncio.create_task(shop.block.charge(3))
+    await _until(lambda: shop.provider.calls == 1 or charging.done())
+    try:
+        await meanwhile()
+    finally:
+        shop.provider.release.set()
+        await asyncio.wait({charging})
+    return charging.exception()
 
 
 async def _charge_where_the_server_limits_idle_transactions(
     block: Block, database: Database, driver: str
 ) -> tuple[BaseException | None, dict[str, int], int]:
-    """The error, what was charged and the receipts, where such a transaction ends after half a second."""
-    limit = "SET idle_in_transaction_session_timeout = 500"
-    await database.execute(f"ALTER DATABASE {database.name} {limit}")
+    """The error, what was charged and the receipts, where such a transaction ends after 0.3 s."""
 
     async def outlast_the_limit() -> None:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.4)
         while await database.fetchval(IDLE, database.name):
             await asyncio.sleep(0.01)
 
-    error, charged = await _charge_while(block, database, outlast_the_limit, driver)
-    return error, charged, await database.fetchval(PAID)
+    async with _shop(block, database, driver=driver) as shop:
+        async with shop.engine.begin() as connection:  # the one that is in the pool
+            await connection.execute(text("SET idle_in_transaction_session_timeout = 300"))
+        error = await _charge_while(shop, outlast_the_limit)
+    return error, shop.provider.charged, await database.fetchval(PAID)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -267,7 +264,8 @@ async def test_correct_raises_where_the_payment_changed_during_the_call(
     correct: Block, database: Database, change: str
 ) -> None:
     update_payments = f"UPDATE payments SET {change}"
-    error, _ = await _charge_while(correct, database, lambda: database.execute(update_payments))
+    async with _shop(correct, database) as shop:
+        error = await _charge_while(shop, lambda: database.execute(update_payments))
     assert isinstance(error, exc.NoResultFound)
     assert await database.fetchval(PAID) == 0
 
@@ -279,7 +277,8 @@ async def test_correct_records_what_was_charged_although_the_order_changed(
         assert await database.fetchval(OPEN) == 1
         await database.execute("UPDATE orders SET amount = 900 WHERE id = 3")
 
-    assert await _charge_while(correct, database, change_the_order) == (None, {"order-3": 3})
+    async with _shop(correct, database) as shop:
+        assert await _charge_while(shop, change_the_order) is None
     assert await database.fetchval(PAID) == 1
     assert await database.fetchval("SELECT amount FROM payments WHERE order_id = 3") == 3
 
@@ -288,8 +287,9 @@ async def test_correct_keeps_the_order_of_a_payment_from_being_deleted(
     correct: Block, database: Database
 ) -> None:
     delete = "DELETE FROM orders WHERE id = 3"
-    with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await _charge_while(correct, database, lambda: database.execute(delete))
+    async with _shop(correct, database) as shop:
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await _charge_while(shop, lambda: database.execute(delete))
     assert await database.fetchval(PAID) == 1
 
 
