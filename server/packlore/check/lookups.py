@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from ast_grep_py import SgNode
 
 FORM = (
-    "a variable is looked up in the whole file by `pattern: $NAME` and, beside it, `inside:` with "
-    "kind, stopBy: end and has, whose own stopBy is end and which catches $NAME alone; there is no "
-    "`any` beside them, and no such look-up in another"
+    "a look-up in the whole file is `pattern: $NAME` beside `inside: {kind, stopBy: end, has: "
+    "{stopBy: end, ...}}`, where ... catches $NAME alone; beside them is no `any`, and in them no "
+    "look-up"
 )
-"""What is said of a look-up in another form."""
+"""What is said of a look-up in another form: its time would be quadratic."""
 MAX_NAME = 200
 """Characters of a name that is looked up; a longer one is none."""
 MAX_PATTERN = 60_000

@@ -52,7 +52,7 @@ class Detectors:
         """The last parts of the names that a detector knows, by its id: a text that holds none of
         them is not searched by it."""
         last = {each.id: {name.rpartition(".")[2] for name in each.names} for each in self.all}
-        return {id: (tuple(sorted(words)),) if words else () for id, words in last.items()}
+        return {name: (tuple(sorted(words)),) if words else () for name, words in last.items()}
 
     @cached_property
     def needed(self) -> dict[str, Clauses]:
