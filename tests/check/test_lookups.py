@@ -51,6 +51,13 @@ def lines(config: dict[str, Any], code: str, *, answered: bool) -> list[int]:
         (HANDLER, "def f(): pass\nbus.register(f, 1)\n", []),
         (HANDLER, "def f\u00e9(): pass\nbus.register(f\u00e9)\n", [1]),
         (HANDLER, "def f_(): pass\ndef f(): pass\nbus.register(f_)\n", [1]),
+        (
+            HANDLER.replace("{stopBy: end, ", "{has: {")
+            .replace("}}", "}}")
+            .replace("($NAME)}", "($NAME)}}"),
+            CODE,
+            [3],
+        ),
         (FACT, CODE, [2, 3]),
         (FACT, CODE + "prepare()\n", []),
         (FACT.replace("not: ", "all: [").replace("}}}", "}}}]"), CODE, []),
@@ -89,7 +96,7 @@ def test_what_several_detectors_ask_is_asked_once() -> None:
         ("    pattern: $NAME\n", "    pattern: f($NAME)\n"),
         ("    pattern: $NAME\n", "    pattern: $NAME\n    any: [{kind: identifier}]\n"),
         ("      stopBy: end\n", ""),
-        ("{stopBy: end, pattern: $_", "{pattern: $_"),
+        ("{stopBy: end, pattern: $_", "{stopBy: neighbor, pattern: $_"),
         ("{stopBy: end, pattern: $_", "{stopBy: end, field: body, pattern: $_"),
         ("$_.register", "$BUS.register"),
         ("kind: module\n", "kind: module\n      regex: x\n"),

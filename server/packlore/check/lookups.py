@@ -7,6 +7,7 @@ answered by one search each; ast-grep itself reads them as they stand, to the sa
 - a fact, with no variable that is caught: the file is so, or it is not.
 - a name that is looked up, `{pattern: $NAME, inside: {kind: module, stopBy: end, has: {stopBy: end,
   ...}}}`, where $NAME is all that `...` catches: the node reads as one of the names that it found.
+  Without the second `stopBy` they are those that stand at the top of the file.
 
 `module` is what the language calls the root of a tree. No I/O.
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 FORM = (
     "a look-up in the whole file is `pattern: $NAME` beside `inside: {kind, stopBy: end, has: "
-    "{stopBy: end, ...}}`, where ... catches $NAME alone; beside them is no `any`, and in them no "
+    "{stopBy: end, ...}}` (or has: {...}), where ... catches $NAME alone; beside them is no `any`, and in them no "
     "look-up"
 )
 """What is said of a look-up in another form: its time would be quadratic."""
@@ -73,7 +74,10 @@ class Lookups:
     def _names(self, given: Mapping[str, Any], utils: Mapping[str, Any]) -> Sequence[str]:
         """Regular expressions that match the names that are found, and nothing else."""
         name = given["pattern"].removeprefix("$")
-        rule = {key: value for key, value in given["inside"]["has"].items() if key != "stopBy"}
+        has = given["inside"]["has"]
+        rule: dict[str, Any] = {key: value for key, value in has.items() if key != "stopBy"}
+        if "stopBy" not in has:
+            rule = {"all": [{"inside": {"kind": self.root.kind()}}, rule]}
         asked = _config(rule, utils)
         key = json.dumps([name, asked], default=str)
         if key not in self.known:
@@ -117,7 +121,7 @@ def _is_lookup(given: Mapping[str, Any], caught: set[str]) -> bool:
         {*inside} == {"kind", "stopBy", "has"}
         and inside["stopBy"] == "end"
         and isinstance(has, dict)
-        and has.get("stopBy") == "end"
+        and has.get("stopBy", "end") == "end"
         and "field" not in has
         and "any" not in given
         and caught == set(_ALONE.findall(str(given.get("pattern"))))
