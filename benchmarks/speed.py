@@ -77,7 +77,7 @@ def main() -> None:
     print(
         f"packlore check of one file         {checked * 1000:7.0f} ms   {checked / noop:.2f} of the no-op server's"
     )
-    queries = [query.text for query in load("tune")]
+    queries = [query.text for query in load()]
     print("\n  rules   read ms  index ms   p50 ms   p99 ms  peak MB")
     with tempfile.TemporaryDirectory() as folder:
         packs = [ROOT] + [generate(Path(folder, str(n)), n) for n in (700, 7000)]

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from packlore import author, render
+from packlore import answers, author, render
 from packlore.errors import NotFoundError, PackError
-from packlore.find.vocabulary import FILE
+from packlore.find.features import features
+from packlore.find.model import FILE, Model, encode
 from packlore.library import Library
 from packlore.pack.build import derived
 from packlore.pack.model import Rule, tokens
@@ -32,6 +33,16 @@ from tests.packs import own, rule, write
 HEX = "0x" + "f" * 5_000
 SEXAGESIMAL = "1:00" + ":00" * 200
 DEEP = "rules/" + "d/" * 1_200
+
+
+def model(rules: list[str], known: int, *, bias: float = 0.0) -> str:
+    """A model of so many features, those of a search among them."""
+    keys = sorted({*features("zebra zebar bound each call"), *range(known)})
+    weights = memoryview(bytes(len(keys) * (len(rules) + 1))).cast("b")
+    biases = (bias, *[0.0] * len(rules))
+    return encode(Model(tuple(rules), keys, weights, 0.1, biases, ""))
+
+
 BAD = {
     "a title of 5,000 digits": ("rules/asyncio-bad.md", f"---\ntitle: {HEX}\n---\n# Bad\n"),
     "tags of 5,000 digits": ("rules/asyncio-bad.md", f"---\ntags: [{HEX}]\n---\n# Bad\n"),
@@ -48,16 +59,7 @@ BAD = {
         "SKILL.md",
         f'---\nname: own\ndescription: d\nmetadata:\n  version: "1.2.3"\n  x: {HEX}\n---\n# own\n',
     ),
-    "a vocabulary that says everything of one rule": (
-        FILE,
-        json.dumps(
-            {
-                "rules": ["asyncio-timeout"],
-                "outside": [],
-                "terms": {"bound": [0, 200] * 50_000, "call": [0, 200] * 50_000},
-            }
-        ),
-    ),
+    "a model that says everything of one rule": (FILE, model(["asyncio-timeout"], 0, bias=1e5)),
 }
 
 
@@ -107,7 +109,7 @@ def test_what_cannot_be_seen_is_shown_as_escapes(tmp_path: Path) -> None:
     text = rule("Clear").replace("title: Clear", f'title: "{odd}"')
     text = text.replace("# Clear", "# Clear\x1b]52;c;aGk=\x07")
     library = Library.open([own(tmp_path, **{"rules__asyncio-clear.md": text})])
-    listed = render.catalogue(library) + render.nothing(library, "tulips")
+    listed = render.catalogue(library) + answers.nothing(library, "tulips")
     assert "Clear\\x1b[2J\\u202e it" in listed
     assert all(each.isprintable() or each == "\n" for each in listed)
 
@@ -234,34 +236,13 @@ SHAPES: dict[str, Callable[[int], dict[str, str | bytes]]] = {
         + "  - zebra …\n" * n
         + "---\n# Zebra\n"
     },
-    "a word of a vocabulary": lambda n: {
-        FILE: json.dumps(
-            {"rules": ["asyncio-timeout"], "outside": [], "terms": {"zebra" * 20 * n: [0, 5]}}
-        )
-    },
-    "words of a vocabulary": lambda n: {
-        FILE: json.dumps(
-            {
-                "rules": ["asyncio-timeout"],
-                "outside": ["x"],
-                "terms": {f"zebra{i}": [0, 5, 1, 7] for i in range(n)},
-            }
-        )
-    },
+    "features of a model": lambda n: {FILE: model(["asyncio-timeout"], 20 * n)},
+    "rules of a model": lambda n: {FILE: model([f"asyncio-{i}" for i in range(n // 2)], 20)},
     "items of a checklist": lambda n: {
         "checklists/x.md": "---\ntitle: Zebra\n---\n# Zebra\n\n" + "- [ ] `a` `b`\n" * n
     },
     **{f"body: {name}": body(unit) for name, unit in UNITS.items()},
     **{f"yaml: {name}": header(unit) for name, unit in ROWS.items()},
-    "topics outside": lambda n: {
-        FILE: json.dumps(
-            {
-                "rules": ["asyncio-timeout"] * n,
-                "outside": [f"topic {i}" for i in range(n)],
-                "terms": {"zebra": [i for p in range(n) for i in (n + p, 1)]},
-            }
-        )
-    },
     "names of files": lambda n: {
         f"rules/asyncio-{i}-zebra-zebra.md": "---\ntitle: T\n---\n# T\n" for i in range(n // 8)
     },
@@ -364,7 +345,7 @@ def test_what_every_session_begins_with_is_bounded(tmp_path: Path) -> None:
     library = hostile_categories(tmp_path, 100)
     said = [description(name, library) for name in TOOLS] + [instructions(library)]
     assert max(map(tokens, said)) < 1_000
-    assert tokens(render.nothing(library, "tulips")) < 5_000
+    assert tokens(answers.nothing(library, "tulips")) < 5_000
 
 
 def test_a_prompt_is_bounded_in_its_answer_and_in_what_it_takes(tmp_path: Path) -> None:

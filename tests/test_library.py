@@ -39,8 +39,8 @@ def test_an_error_message_finds_its_rule(library: Library) -> None:
 
 
 def test_identifiers_are_found_whole_and_in_parts(library: Library) -> None:
-    assert ids(library, "pool_pre_ping")[0] == "references/pool_sizing.md"
-    assert "references/pool_sizing.md" in ids(library, "ping")
+    assert ids(library, "pool_pre_ping", kind="reference") == ["references/pool_sizing.md"]
+    assert "references/pool_sizing.md" in ids(library, "ping", kind="reference")
 
 
 @pytest.mark.parametrize(

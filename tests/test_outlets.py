@@ -97,7 +97,7 @@ def hostile(folder: Path, chance: random.Random) -> Path:
             f'note: "{quoted()}"\nrule: {{pattern: zebra($A)}}\n'
         ),
         "rules/other-zebra.yml": f'id: "{quoted()}"\n"{quoted()}": 1\n',
-        "assets/_vocabulary.json": json.dumps({"rules": [plain()], "outside": [], "terms": {}}),
+        "assets/_model.json": json.dumps({"version": plain(), "rules": [plain()]}),
     }
     write(own(folder), files)
     for number, character in enumerate(chance.sample(CONTROLS[1:] + BIDI, 6)):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from packlore import render
+from packlore import answers, render
 from packlore.find.filter import Entry
 from packlore.library import Library
 from packlore.pack.model import Rule, tokens
@@ -41,7 +42,8 @@ def test_brief_of_bold_labels_drops_the_wrong_block_and_its_label(tmp_path: Path
 
 def test_a_hit_is_brief_and_the_others_are_one_line(tmp_path: Path) -> None:
     library = open_pack(tmp_path, **{"rules__asyncio-other.md": rule("Bound the other call")})
-    text = render.hits(library, "bound call", library.search("bound call"))
+    found = [replace(hit, score=0.7) for hit in library.search("bound call")]
+    text = answers.hits(library, "bound call", found)
     assert text.count("```python") == 1
     head, others = text.split("\nAlso:\n")
     assert head.startswith("asyncio-")
@@ -52,11 +54,13 @@ def test_a_hit_is_brief_and_the_others_are_one_line(tmp_path: Path) -> None:
 def test_where_nothing_fits_one_line_names_the_categories_and_the_nearest(tmp_path: Path) -> None:
     more = {"references__garden.md": "# The bounds of my garden\n"}  # no rule, however near
     library = open_pack(tmp_path, **{"rules__asyncio-other.md": rule("Water the garden")}, **more)
-    assert render.hits(library, "bounds of my garden", ()) == (
+    assert answers.hits(library, "bounds of my garden", ()) == (
         "Nothing fits. The rules here are about: asyncio."
         " Nearest: asyncio-other (Water the garden).\n"
     )
-    assert render.hits(library, "xyzzy", ()) == "Nothing fits. The rules here are about: asyncio.\n"
+    assert (
+        answers.hits(library, "xyzzy", ()) == "Nothing fits. The rules here are about: asyncio.\n"
+    )
 
 
 def test_a_cut_text_is_within_its_limit_and_says_what_is_missing() -> None:
@@ -104,8 +108,8 @@ def test_a_large_library_is_listed_by_category(tmp_path: Path) -> None:
 def test_rows_for_programs_say_what_the_text_says(tmp_path: Path) -> None:
     library = open_pack(tmp_path)
     found = library.search("bound call")
-    text = render.hits(library, "bound call", found)
-    for row in render.hit_rows(library, found):
+    text = answers.hits(library, "bound call", found)
+    for row in answers.hit_rows(library, found):
         assert row["id"] in text
         assert str(row["tokens"]) in text
     (row,) = render.item_rows(library, [Entry("own", first(library, "asyncio-timeout"))])

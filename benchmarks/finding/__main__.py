@@ -9,7 +9,7 @@ from collections import defaultdict
 
 from benchmarks.finding.cost import path, standing
 from benchmarks.finding.finders import finders
-from benchmarks.finding.queries import HALVES, Finder, Query, load
+from benchmarks.finding.queries import Finder, Query, load
 from packlore.library import Library
 from packlore.locate import locate
 
@@ -17,19 +17,15 @@ ALL, UNCOVERED = "all covered", "uncovered"
 
 
 def main() -> None:
-    """Print the tables of one half."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--half", default="report", choices=HALVES)
-    parser.add_argument("--misses", action="store_true", help="of the tune half, what went wrong")
-    arguments = parser.parse_args()
+    """Print the tables."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     library = Library.open(locate())
-    queries = load(arguments.half)
-    print(f"{len(queries)} queries of the half {arguments.half!r}")
+    queries = load()
+    print(f"{len(queries)} queries that nobody has tuned to")
     for name, find in finders(library):
         quality(name, find, queries)
+    sureness(library, queries)
     cost(library, queries)
-    if arguments.misses and arguments.half == "tune":
-        misses(library, queries)
 
 
 def quality(name: str, find: Finder, queries: list[Query]) -> None:
@@ -82,12 +78,28 @@ def cost(library: Library, queries: list[Query]) -> None:
         )
 
 
-def misses(library: Library, queries: list[Query]) -> None:
-    """What did not come first, and what was answered though nothing fits."""
-    for query in queries:
-        found = [hit.item.id for hit in library.search(query.text)]
-        if (found[:1] and found[0] not in query.rules) or (query.rules and not found):
-            print(f"[{query.kind}] {query.text[:300]!r}\n   want {query.rules} got {found[:4]}")
+def sureness(library: Library, queries: list[Query]) -> None:
+    """How often the first answer is right, by the word that it comes with and by its score."""
+    found = [(query, library.search(query.text)) for query in queries]
+    covered = sum(bool(query.rules) for query in queries)
+    print("\nthe answer says   of them   right   of covered   of uncovered")
+    for word in ("sure", "likely", "weak", "nothing"):
+        of = [(q, hits) for q, hits in found if (hits[0].sure if hits else "nothing") == word]
+        known = sum(bool(q.rules) for q, _ in of)
+        right = sum(bool(hits) and hits[0].item.id in q.rules for q, hits in of)
+        print(
+            f"  {word:12} {len(of):10} {right / max(1, len(of)):7.3f} {known / covered:12.3f}"
+            f" {(len(of) - known) / (len(queries) - covered):14.3f}"
+        )
+    print("\nscore        of them   said   right")
+    for low in range(10):
+        band = [(q, hits[0]) for q, hits in found if hits and low <= hits[0].score * 10 < low + 1]
+        if band:
+            said = statistics.mean(hit.score for _, hit in band)
+            share = statistics.mean(hit.item.id in q.rules for q, hit in band)
+            print(
+                f"  {low / 10:.1f} to {low / 10 + 0.1:.1f} {len(band):7} {said:7.2f} {share:7.2f}"
+            )
 
 
 if __name__ == "__main__":

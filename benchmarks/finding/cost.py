@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mcp import Client
 
 from benchmarks.finding.queries import Query
-from packlore import render
+from packlore import answers, render
 from packlore.library import Library
 from packlore.pack.model import tokens
 from packlore.serve.server import PackServer
@@ -26,7 +26,7 @@ class Path:
 def path(library: Library, query: Query) -> Path:
     """One search; a second call reads the right rule where it came, but not first."""
     hits = library.search(query.text)
-    spent = tokens(render.hits(library, query.text, hits))
+    spent = tokens(answers.hits(library, query.text, hits))
     ids = [hit.item.id for hit in hits]
     if not set(ids) & set(query.rules):
         return Path(1, spent, found=False)

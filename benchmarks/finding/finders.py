@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.finding.queries import ASKED, PHRASES, Finder
+from benchmarks.finding.queries import TAUGHT, Finder
 from packlore.find.learn import read_asked
 from packlore.library import Library
 from packlore.pack.model import Rule
@@ -97,7 +97,7 @@ def _model() -> Callable[[Sequence[str]], Any] | None:
 
 def _asked(rule: str) -> str:
     """What our search learns from, as plain text: the queries with a known answer."""
-    files = (read_asked(path.read_text(encoding="utf-8")) for path in (ASKED, PHRASES))
+    files = (read_asked(path.read_text(encoding="utf-8")) for path in TAUGHT)
     return "\n".join(each.query for rows in files for each in rows if rule in each.rules[:1])
 
 

@@ -1,31 +1,28 @@
 """The weights of server/packlore/find/rank.py, fitted: `python -m benchmarks.finding.fit`.
 
-A quarter of asked.json at a time is asked of a vocabulary that was counted from the rest and
-from phrases.json. The fit
-is a listwise logistic regression by Newton's method: which of the candidates of a query answers
-it, or none. Of `tune` only the cut-off is read, of `report` nothing.
+What one writer asked is asked of a model that only the others taught. The fit is a listwise logistic
+regression by Newton's method: which of the candidates of a query answers it, or none. Of `report`
+nothing is read.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.finding.queries import ASKED, PHRASES, load
+from benchmarks.finding.queries import ASKED, TAUGHT, WRITERS
 from packlore.find.filter import Entry
 from packlore.find.index import Index
-from packlore.find.learn import Asked, count, read_asked
-from packlore.find.query import read_query
-from packlore.find.rank import Evidence, power
+from packlore.find.learn import Asked, model, read_asked
+from packlore.find.rank import Evidence
 from packlore.library import Library
 from packlore.locate import locate
 from packlore.pack.model import Rule
 
-FOLDS = 4
 ROUNDS = 15
 """Newton's steps; the weights stand still after about eight."""
 LONGEST = 2.0
@@ -41,40 +38,41 @@ class Case(NamedTuple):
 
     found: Sequence[Sequence[float]]
     right: Sequence[bool]
+    covered: bool
 
 
 def main() -> None:
-    """Print the weights for rules with a vocabulary and for those without, and the cut-off."""
+    """Print the weights for rules with a model and for those without, and how sure a score is."""
     library = Library.open(locate())
     entries = tuple(library.rules())
-    asked = read_asked(ASKED.read_text(encoding="utf-8"))
-    random.Random(0).shuffle(asked)
-    phrases = read_asked(PHRASES.read_text(encoding="utf-8"))
-    print(f"LEARNT = {written(fitted(list(crosswise(entries, asked, phrases))))}")
+    read = {path: read_asked(path.read_text(encoding="utf-8")) for path in TAUGHT}
+    unseen = list(crosswise(entries, read))
+    weights = fitted(unseen)
+    print(f"LEARNT = {written(weights)}")
+    reliability(unseen, weights)
     bare = [without_aliases(entry) for entry in entries]
-    plain = [case for each in (entries, bare) for case in cases(Index(each), asked)]
+    plain = [case for each in (entries, bare) for case in cases(Index(each), read[ASKED])]
     print(f"PLAIN = {written(fitted(plain))}")
-    cuts(library)
 
 
-def crosswise(
-    entries: Sequence[Entry], asked: Sequence[Asked], phrases: Sequence[Asked]
-) -> Iterator[Case]:
-    """Each query asked of a vocabulary that was counted without it."""
+def crosswise(entries: Sequence[Entry], read: Mapping[Path, Sequence[Asked]]) -> Iterator[Case]:
+    """Each query of a writer asked of a model that was taught by the others alone: so a new writer
+    finds it."""
     rules = [entry.item for entry in entries if isinstance(entry.item, Rule)]
-    for fold in range(FOLDS):
-        print(f"fold {fold + 1} of {FOLDS}", file=sys.stderr)
-        others = (each for n, each in enumerate(asked) if n % FOLDS != fold)
-        words = count(rules, (*phrases, *others))
-        yield from cases(Index(entries, {entries[0].pack: words}), asked[fold::FOLDS])
+    for path in WRITERS:
+        print(f"without {path.name}", file=sys.stderr)
+        others = [each for other, rows in read.items() if other != path for each in rows]
+        learnt = model(rules, others)
+        yield from cases(Index(entries, {entries[0].pack: learnt}), read[path])
 
 
 def cases(index: Index, asked: Iterable[Asked]) -> Iterator[Case]:
     """What the index knows of each query."""
     for each in asked:
-        near = index.candidates(index.mended(read_query(each.query)))
+        near = index.candidates(each.query)
         found = [(*candidate.evidence, 1.0) for candidate in near]
-        yield Case(found, [candidate.entry.item.id in each.rules for candidate in near])
+        right = [candidate.entry.item.id in each.rules for candidate in near]
+        yield Case(found, right, bool(each.rules))
 
 
 def without_aliases(entry: Entry) -> Entry:
@@ -142,18 +140,27 @@ def written(weights: Sequence[float]) -> str:
     return f"Weights(Evidence({', '.join(f'{each:.2f}' for each in evidence)}), {bias:.2f})"
 
 
-def cuts(library: Library) -> None:
-    """For each cut-off, with the weights of rank.py, the share of `tune` that is answered."""
-    index = library.index
-    best: dict[bool, list[float]] = {True: [], False: []}
-    for query in load("tune"):
-        near = index.candidates(index.mended(read_query(query.text)))
-        total = sum(power(found, weights) for entry, found, weights in near if entry.kind == "rule")
-        best[bool(query.rules)].append(total / (1 + total))
-    for cut in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
-        shares = (sum(each >= cut for each in best[c]) / len(best[c]) for c in (True, False))
-        covered, uncovered = shares
-        print(f"cut {cut}: of the covered {covered:.3f}, of the uncovered {uncovered:.3f} answered")
+def reliability(cases: Sequence[Case], weights: Sequence[float]) -> None:
+    """How often the first answer is right, by its score, and what is answered from each score on."""
+    rows: list[tuple[float, bool, bool]] = []
+    for case in cases:
+        powers = [math.exp(sum(map(float.__mul__, weights, found))) for found in case.found]
+        best = max(range(len(powers)), key=powers.__getitem__)
+        rows.append((powers[best] / (1 + sum(powers)), case.right[best], case.covered))
+    covered, others = ([row for row in rows if row[2] is each] for each in (True, False))
+    print("score from   right   covered answered   uncovered answered")
+    for cut in (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        of = [right for score, right, _ in rows if score >= cut]
+        shares = (sum(row[0] >= cut for row in part) / len(part) for part in (covered, others))
+        print(f"{cut:10.2f}{sum(of) / max(1, len(of)):8.3f}", *(f"{each:12.3f}" for each in shares))
+    for low in range(0, 10, 1):
+        band = [(score, right) for score, right, _ in rows if low <= score * 10 < low + 1]
+        if band:
+            meant = sum(score for score, _ in band) / len(band)
+            print(
+                f"said {meant:.2f}  right {sum(r for _, r in band) / len(band):.2f}  of {len(band)}"
+            )
+    print(f"first {sum(row[1] for row in covered) / len(covered):.3f} of {len(covered)}")
 
 
 if __name__ == "__main__":

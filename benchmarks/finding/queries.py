@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-HALVES = ("tune", "report")
 ASKED = FOLDER / "asked.json"
-"""What the pack's vocabulary is counted from, and the weights are fitted to."""
-PHRASES = FOLDER / "phrases.json"
-"""Short names for each rule, counted as well."""
+WRITERS = tuple(
+    FOLDER / name for name in ("everyday.json", "tasks.json", "earlier.json", "outside.json")
+)
+"""Each by others than the rest: the weights are fitted to what a model without them makes of them."""
+TAUGHT = (ASKED, FOLDER / "phrases.json", *WRITERS)
+"""What the pack's model is learnt from."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ Finder = Callable[[str], Sequence[str]]
 """From a query to the ids of rules, best first; none where it says that nothing fits."""
 
 
-def load(half: str) -> list[Query]:
-    """The queries of `tune`, the half to look at, or `report`, the half to report on."""
+def load() -> list[Query]:
+    """The queries to report on. Nobody looks at them while the search changes."""
     return [
         Query(row["query"], row["kind"], tuple(row["rules"]))
-        for name in (f"{half}.jsonl", f"uncovered-{half}.jsonl")
+        for name in ("report.jsonl", "uncovered-report.jsonl")
         for line in (FOLDER / name).read_text(encoding="utf-8").splitlines()
         for row in (json.loads(line),)
     ]

@@ -11,20 +11,20 @@ from pathlib import Path
 
 from packlore.check import problems as of_detectors
 from packlore.errors import PackError
-from packlore.find import learn, vocabulary
+from packlore.find import learn, model
 from packlore.pack import Pack, Problem, build, lint, read, scaffold
 
 
 def problems(pack: Pack) -> tuple[Problem, ...]:
     """All problems of a pack, those of reading it first."""
-    return lint.lint(pack, also=(vocabulary.problems, of_detectors))
+    return lint.lint(pack, also=(model.problems, of_detectors))
 
 
 def derive(folder: Path, *, check: bool = False, asked: Sequence[Path] = ()) -> list[str]:
-    """Write what derives from the pack in `folder`, its vocabulary too where there are files of
+    """Write what derives from the pack in `folder`, its model too where there are files of
     queries that were `asked`; with `check` nothing. Answers with the paths that were stale,
     relative to `folder`."""
-    also = [partial(learn.learn, asked=asked)] if asked else []
+    also = [partial(learn.learn, asked=asked, check=check)] if asked else []
     return build.build(folder, check=check, also=also)
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packlore.errors import BadArgumentError, NotFoundError
-from packlore.find import Entry, Filter, Hit, Index, is_code, vocabulary
+from packlore.find import Entry, Filter, Hit, Index, is_code, model
 from packlore.pack import KINDS, Category, Document, Impact, Kind, Pack, Rule, read
 
 if TYPE_CHECKING:
     from packlore.check import Detectors
     from packlore.names import Names
 
-SEEN = 0.95
-"""The score of a rule that a detector saw to be broken."""
+SEEN = {"error": 0.95, "warning": 0.85}  # as was measured
+"""The score of a rule that a detector saw to be broken, by its level."""
 MAX_LIMIT = 20
 """Hits of one search; more is what a category is for."""
 
@@ -48,9 +48,7 @@ class Library:
     @cached_property
     def index(self) -> Index:
         """Built at the first search; a list of tools does not wait for it."""
-        known = {
-            key: words for key, pack in self.packs.items() if (words := vocabulary.usable(pack))
-        }
+        known = {key: learnt for key, pack in self.packs.items() if (learnt := model.usable(pack))}
         return Index(self._entries, known)
 
     @cached_property
@@ -61,7 +59,7 @@ class Library:
 
     @property
     def roots(self) -> Mapping[str, str]:
-        """The URI of each pack's folder, by the pack's key."""
+        """The URI of each pack's folder, by its key."""
         return self._names.roots
 
     @cached_property
@@ -112,17 +110,20 @@ class Library:
             raise BadArgumentError(f"limit is {limit}: give 1 to {MAX_LIMIT}")
         where = self.where(category=category, impact=impact, tag=tag, kind=kind, pack=pack)
         found = self.index.search(query, where, limit)
-        if not is_code(query):
-            return found
-        seen = [Hit(each.pack, each.item, SEEN) for each in self._seen(query, where)]
-        shown = {(each.pack, each.item.id) for each in seen}
-        return (*seen, *(each for each in found if (each.pack, each.item.id) not in shown))[:limit]
+        seen = self._seen(query, where) if is_code(query) else []
+        shown = {(hit.pack, hit.item.id) for hit in seen}
+        return (*seen, *(hit for hit in found if (hit.pack, hit.item.id) not in shown))[:limit]
 
-    def _seen(self, code: str, where: Filter) -> list[Entry]:
-        """The rules that pasted code breaks, the surest first; none where code cannot be checked."""
+    def _seen(self, code: str, where: Filter) -> list[Hit]:
+        """The rules that code breaks, the surest first; none where code cannot be checked."""
         from packlore.check import broken
 
-        return [each for each in map(self.get, broken(code, self.detectors)) if where.admits(each)]
+        found = [(self.get(each.rule), each) for each in broken(code, self.detectors)]
+        return [
+            Hit(entry.pack, entry.item, SEEN[each.level.label], f"line {each.line}: {each.code}")
+            for entry, each in found
+            if where.admits(entry)
+        ]
 
     def where(
         self, *, category: str = "", impact: str = "", tag: str = "", kind: str = "", pack: str = ""
@@ -139,11 +140,11 @@ class Library:
         )
 
     def admits(self, where: Filter) -> bool:
-        """Whether there is anything at all that passes the filter."""
+        """Whether anything passes the filter."""
         return any(map(where.admits, self._entries))
 
     def nearest(self, query: str) -> Entry | None:
-        """The rule that is nearest to a query which none fits; None where they share no word."""
+        """The rule that is nearest to a query which none fits, if any."""
         return self.index.nearest(query)
 
     def get(self, name: str) -> Entry:
@@ -183,8 +184,7 @@ class Library:
 
     def category_id(self, name: str) -> str:
         """The id of a category given by id or title. NotFoundError names those that exist."""
-        found = self._category_ids.get(name.strip().lower())
-        if found is None:
+        if (found := self._category_ids.get(name.strip().lower())) is None:
             raise NotFoundError(_unknown("category", name, self.categories))
         return found
 

@@ -1,13 +1,13 @@
-"""Answers as Markdown. Pure; the command line and the MCP tools share it. No answer holds a
+"""Rules and documents as Markdown. Pure; the command line and the MCP tools share it. No text holds a
 character that cannot be seen, and none is empty."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from packlore.find import EVERYTHING, Entry, Filter, Hit, english
+from packlore.find import Entry
 from packlore.library import Library
 from packlore.pack import Document, Rule, tokens, visible
 
@@ -24,45 +24,6 @@ MAX_ROWS = 200
 _GAP = re.compile(r"\n{3,}")
 _MARK = re.compile(r"^```", re.MULTILINE)
 _DROPPED = re.compile(r"^(?:incorrect|references?|related)\b", re.IGNORECASE)
-
-
-def hits(library: Library, query: str, found: Sequence[Hit], where: Filter = EVERYTHING) -> str:
-    """The best hit in brief, the others one line each with their cost."""
-    if not found:
-        return nothing(library, query, where)
-    best = found[0]
-    lines = [_head(library, best), ""]
-    item = best.item
-    lines.append(brief(item) if isinstance(item, Rule) else excerpt(item))
-    if len(found) > 1:
-        lines += ["Also:", *_rows(library, found[1:])]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def nothing(library: Library, query: str, where: Filter = EVERYTHING) -> str:
-    """What is said where nothing fits: what would without the filter, else which categories there
-    are and what is nearest."""
-    said = ["Nothing fits."]
-    if where != EVERYTHING:
-        reason = "fits in" if library.admits(where) else "is in"
-        said = [f"Nothing {reason} {where}."]
-        if others := library.search(query, limit=3):
-            rows = "\n".join(_rows(library, others))
-            return f"{said[0]} Without that filter:\n{rows}\n"
-        said.append("Without that filter nothing fits either.")
-    names = list(library.categories)
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    listed = ", ".join(names[:MAX_NAMED]) + more
-    said.append(f"The rules here are about: {listed or 'nothing yet'}.")
-    if near := library.nearest(query):
-        said.append(f"Nearest: {library.name(near.pack, near.item)} ({near.item.title}).")
-    if not english(query):
-        said.append("The rules are in English: ask in English.")
-    return " ".join(said) + "\n"
-
-
-def _rows(library: Library, found: Iterable[Hit]) -> list[str]:
-    return [line(library, Entry(hit.pack, hit.item)) for hit in found]
 
 
 def line(library: Library, entry: Entry) -> str:
@@ -93,7 +54,7 @@ def lines(library: Library, entries: Sequence[Entry]) -> str:
 
 
 def brief(rule: Rule) -> str:
-    """What is wrong and what is right: the rule without its Incorrect block and its links."""
+    """What is wrong and what is right, without the Incorrect block, what was measured, and links."""
     rows = rule.body.split("\n")
     first = rule.body_line
     kept: list[str] = []
@@ -111,6 +72,9 @@ def _dropped(rule: Rule, end: int) -> Iterator[tuple[int, int]]:
     for number, section in enumerate(rule.sections):
         if _DROPPED.match(section.title):
             yield section.line, starts[number + 1]
+    for number, row in enumerate(rule.body.split("\n"), rule.body_line):
+        if row.startswith("**Measured:**"):
+            yield number, number + 1
     after = 0
     for example in rule.examples:
         until = example.fence.line + example.fence.code.count("\n") + 1
@@ -178,14 +142,6 @@ def _pack(library: Library, key: str, wanted: str, *, detailed: bool) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _head(library: Library, hit: Hit) -> str:
-    item = hit.item
-    name = library.name(hit.pack, item)
-    if isinstance(item, Document):
-        return f"{name} ({item.kind}, whole {item.cost} tokens)"
-    return f"{name} ({item.impact.label}, whole {item.cost} tokens)"
-
-
 def _body(item: Rule | Document) -> str:
     if isinstance(item, Document) and not item.text:
         return f"{item.path} is not text.\n"
@@ -193,7 +149,7 @@ def _body(item: Rule | Document) -> str:
 
 
 def _shown(text: str, path: str) -> str:
-    """Text of a pack as it is handed out: visible, and said to be empty where it is."""
+    """Text of a pack as it is handed out: visible, and never empty."""
     return visible(text).strip("\n") + "\n" if text.strip() else f"{path} has no text.\n"
 
 
@@ -213,19 +169,13 @@ def _up_to(library: Library, entries: Sequence[Entry], text: Callable[[Entry], s
     return "\n".join(parts)
 
 
-def hit_rows(library: Library, found: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Hits for a program, best first."""
-    return [
-        {**_row(library, Entry(hit.pack, hit.item)), "score": round(hit.score, 3)} for hit in found
-    ]
-
-
 def item_rows(library: Library, entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Rules and documents for a program, MAX_ROWS at most."""
-    return [_row(library, entry) for entry in entries[:MAX_ROWS]]
+    return [row(library, entry) for entry in entries[:MAX_ROWS]]
 
 
-def _row(library: Library, entry: Entry) -> dict[str, Any]:
+def row(library: Library, entry: Entry) -> dict[str, Any]:
+    """One item for a program."""
     item = entry.item
     row: dict[str, Any] = {
         "id": library.name(entry.pack, item),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from packlore import render
+from packlore import answers, render
 from packlore.cli import main
 from packlore.library import Library
 from tests.cli.terminal import SEQUENCE, SERVER, Terminal, at_terminal
@@ -82,7 +82,7 @@ def test_a_pipe_gets_plain_markdown_byte_for_byte(pack: str) -> None:
         ("show", "asyncio-timeout"): render.whole(library, [entry]),
         ("show", "--brief", "asyncio-timeout"): render.in_brief(library, [entry]),
         ("list",): render.catalogue(library),
-        ("search", "bound each call"): render.hits(
+        ("search", "bound each call"): answers.hits(
             library, "bound each call", library.search("bound each call")
         ),
     }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from packlore.find.features import features
 from packlore.find.query import read_query
 from packlore.find.shapes import MAX_LINES, shapes
 
@@ -38,11 +41,11 @@ def test_without_indentation_what_follows_is_inside_until_the_next_function() ->
 
 
 def test_only_code_has_shapes() -> None:
-    assert read_query("why does for not read(each) in a with").shapes == {}
-    query = read_query("async def f():\n    for a in b:\n        await read(a)\n")
-    assert query.code
-    assert "for>read" in query.shapes
-    assert "for>read" not in query.weights
+    asked = "async def f():\n    for a in b:\n        await read(a)\n"
+    assert read_query(asked).code
+    assert crc32(b">for>read") in features(asked)
+    assert crc32(b">for>read") not in features("why does for not read(each) in a with")
+    assert "for>read" not in read_query(asked).weights
 
 
 @given(st.text(alphabet="af( )\n\t:.wihtdexcp*", max_size=2_000))

@@ -9,11 +9,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from packlore import author, render
+from packlore import answers, author, render
 from packlore.errors import PackError
 from packlore.find.language import english
+from packlore.find.model import FILE
 from packlore.find.query import MAX_TERMS, read_query
-from packlore.find.vocabulary import FILE
 from packlore.library import Library
 from packlore.pack.assemble import assemble
 from packlore.pack.build import derived
@@ -75,7 +75,7 @@ def _query(text: str) -> None:
     assert len(read_query(text).weights) <= MAX_TERMS
     english(text)
     if text.strip():
-        answer = render.hits(_LIBRARY, text, _LIBRARY.search(text))
+        answer = answers.hits(_LIBRARY, text, _LIBRARY.search(text))
         assert tokens(answer) <= render.MAX_ANSWER * FEW
 
 
@@ -102,7 +102,7 @@ def _render(given: tuple[dict[str, bytes], str]) -> None:
         assert tokens(answer) <= render.MAX_ANSWER * FEW + 3 * len(query)
 
 
-def _vocabulary(given: tuple[str, str]) -> None:
+def _model(given: tuple[str, str]) -> None:
     words, query = given
     made = pack({FILE: words.encode("utf-8", "surrogatepass")})
     author.problems(made)
@@ -120,7 +120,7 @@ TARGETS = {
     "lint": Target.of(texts.packs, _lint),
     "query": Target.of(texts.queries, _query),
     "render": Target.of(_pairs(texts.packs, texts.queries), _render),
-    "vocabulary": Target.of(_pairs(texts.vocabularies, texts.queries), _vocabulary),
+    "model": Target.of(_pairs(texts.models, texts.queries), _model),
     "http": Target(requests, applications),
     "http bytes": Target(wire, over_http),
     "stdio": Target(messages, over_stdio),

@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from packlore.find.vocabulary import FILE
+from packlore.find.features import features
+from packlore.find.model import FILE, Model, encode
 
 ODD = ("\x1b[2J", "\u202e", "\r", "\r\n", "\u2028", "\x85", "\0", "\ufeff", "\u200b", "é", "漢字")
 WORDS = ("zebra", "timeout", "TimeoutError: ", "pool_pre_ping", "AsyncSession", "a", " ", "\n")
@@ -94,24 +95,33 @@ names = st.text(
 )
 
 
-def _rows() -> st.SearchStrategy[Any]:
-    number = st.one_of(st.integers(-2, 300), st.just(10**400), st.floats(), st.booleans())
-    sound = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 200)), max_size=5).map(
-        lambda pairs: [each for pair in pairs for each in pair]
+def _model(parts: tuple[list[str], dict[int, list[int]], Any]) -> str:
+    """A sound model, with one field changed."""
+    rules, rows, (field, value) = parts
+    places = len(rules) + 1
+    weights = bytes(each % 256 for row in rows.values() for each in (row * places)[:places])
+    made = Model(
+        tuple(rules), sorted(rows), memoryview(weights).cast("b"), 0.1, (0.5,) * places, ""
     )
-    return st.one_of(sound, sound.map(lambda row: row * 1_000), st.lists(number), st.none())
+    return json.dumps(json.loads(encode(made)) | {field: value})
 
 
-words = st.one_of(st.sampled_from(WORDS), st.text(max_size=8), st.just("zebra" * 5_000))
-vocabularies = st.one_of(
-    st.fixed_dictionaries(
-        {
-            "rules": st.lists(st.sampled_from(("asyncio-timeout", "", "none")), max_size=3),
-            "outside": st.lists(words, max_size=2),
-            "terms": st.dictionaries(words, _rows(), max_size=8),
-        }
-    ).map(json.dumps),
-    pieces(('{"rules":', "[", "]", "{", "}", '"outside":', '"terms":', ",", "1", "null", '"a"')),
+_numbers = st.one_of(st.integers(-2, 300), st.just(10**400), st.floats(), st.booleans())
+_fields = ("version", "rules", "scale", "biases", "keys", "weights", "learnt", "x")
+models = st.one_of(
+    st.tuples(
+        st.lists(st.sampled_from(("asyncio-timeout", "", "none")), min_size=1, max_size=3),
+        st.dictionaries(
+            st.one_of(st.sampled_from(features("zebra pool")), st.integers(0, 2**32 - 1)),
+            st.lists(st.integers(0, 255), min_size=1, max_size=4),
+            max_size=8,
+        ),
+        st.tuples(
+            st.sampled_from(_fields),
+            st.one_of(_numbers, st.lists(_numbers, max_size=4), st.text(max_size=8), st.none()),
+        ),
+    ).map(_model),
+    pieces(('{"rules":', "[", "]", "{", "}", '"version":', '"keys":', ",", "1", "null", '"a"')),
 )
 PLACES = (
     *(
@@ -137,6 +147,6 @@ packs = st.builds(
         st.one_of(markdown.map(lambda text: text.encode()), st.binary(max_size=40)),
         max_size=6,
     ),
-    st.one_of(st.just({}), vocabularies.map(lambda text: {FILE: text.encode()})),
+    st.one_of(st.just({}), models.map(lambda text: {FILE: text.encode()})),
 )
 """The files of a pack, by their paths in it."""

@@ -50,6 +50,7 @@ def test_find_gives_the_best_rule_and_the_same_as_data(library: Library) -> None
         "tokens",
         "impact",
         "score",
+        "sure",
     }
 
 

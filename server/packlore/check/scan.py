@@ -111,15 +111,18 @@ def pasted(code: str, detectors: Detectors) -> Checked:
     return scan(PASTED, text, language, detectors) if language else Checked(PASTED)
 
 
-def broken(query: str, detectors: Detectors) -> list[str]:
-    """The rules that code in a query breaks, the surest first; none where code cannot be
-    checked."""
+def broken(query: str, detectors: Detectors) -> list[Finding]:
+    """The first finding of each rule that code in a query breaks, the surest first; none where
+    code cannot be checked."""
     try:
         found = worst_first(pasted(query[:MAX_QUERY], detectors).findings)
     except NoGrepError:
         return []
-    rules = dict.fromkeys(each.rule for each in found if each.level > Level.HINT)
-    return [each for each in rules if each != UNUSED]
+    rules: dict[str, Finding] = {}
+    for each in found:
+        if each.level > Level.HINT and each.rule != UNUSED:
+            rules.setdefault(each.rule, each)
+    return list(rules.values())
 
 
 def _findings(

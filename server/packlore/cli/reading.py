@@ -17,7 +17,7 @@ from packlore.pack import Document, Rule
 
 def search(arguments: argparse.Namespace) -> int:
     """`packlore search`."""
-    from packlore import render
+    from packlore import answers
 
     library = _library(arguments)
     if arguments.stdin:
@@ -38,7 +38,7 @@ def search(arguments: argparse.Namespace) -> int:
         return 0
     filters = _filters(arguments)
     hits = library.search(query, limit=arguments.limit, **filters)
-    text = render.hits(library, query, hits, library.where(**filters))
+    text = answers.hits(library, query, hits, library.where(**filters))
     terminal.markdown(text, arguments.color)
     return 0
 
@@ -126,7 +126,7 @@ def _filters(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _hits(library: Library, query: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    from packlore import render
+    from packlore import answers
 
     found = library.search(query, limit=arguments.limit, **_filters(arguments))
-    return render.hit_rows(library, found)
+    return answers.hit_rows(library, found)

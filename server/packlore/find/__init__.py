@@ -18,5 +18,5 @@ __all__ = [
     "english",
     "is_code",
     "learn",
-    "vocabulary",
+    "model",
 ]

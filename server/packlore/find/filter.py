@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from packlore.pack import Document, Impact, Kind, Rule
 
@@ -56,12 +57,26 @@ class Filter:
 EVERYTHING = Filter()
 
 
+SURE = 0.8
+"""The score from which an answer is called sure."""
+LIKELY = 0.5
+"""The score from which it is called likely; what is below is a weak match."""
+
+Sureness = Literal["sure", "likely", "weak"]
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer to a query. `score` is above 0, and higher is better; it compares hits of one
-    query only.
-    """
+    """One answer to a query. `score` is how likely it is to be the right one, by what was learnt
+    from queries of other people. `why` says where it was seen that it fits, if that is known
+    already."""
 
     pack: str
     item: Rule | Document
     score: float
+    why: str = ""
+
+    @property
+    def sure(self) -> Sureness:
+        """The score in a word."""
+        return "sure" if self.score >= SURE else "likely" if self.score >= LIKELY else "weak"

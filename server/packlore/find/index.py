@@ -2,149 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import NamedTuple
 
-from packlore.find.fields import fields
-from packlore.find.filter import EVERYTHING, Entry, Filter, Hit
-from packlore.find.fulltext import FullText
-from packlore.find.query import Query, read_query
+from packlore.find import foreign
+from packlore.find.filter import EVERYTHING, LIKELY, Entry, Filter, Hit
+from packlore.find.model import Model
+from packlore.find.part import Candidate, Part
+from packlore.find.query import read_query
 from packlore.find.rank import (
     CUT,
+    CUT_BESIDE,
     CUT_FILTERED,
+    CUT_FOREIGN,
     CUT_FRESH,
     CUT_PLAIN,
     DOCUMENT,
     LEARNT,
-    PLAIN,
-    Evidence,
-    Profile,
-    Weights,
-    evidence,
     odds,
     power,
-    profile,
 )
-from packlore.find.spelling import Spelling
-from packlore.find.terms import is_han
-from packlore.find.vocabulary import Vocabulary, said
 from packlore.pack import Rule
 
-CANDIDATES = 12
-"""Items that full-text search hands to the ranking."""
-NEAREST = 8
-"""Items that the vocabulary of a pack adds to them."""
 LEAST = 1 / 4_000
 """The share of the best hit's score from which on another is worth a line."""
 
-
-class Candidate(NamedTuple):
-    """An item that may fit, what speaks for it, and how that is weighed."""
-
-    entry: Entry
-    evidence: Evidence
-    weights: Weights
-
-    @property
-    def is_rule(self) -> bool:
-        """Whether it is a rule, and no document."""
-        return self.entry.kind == "rule"
+Weighed = tuple[Candidate, float]
+"""A candidate, and how much likelier than nothing it is the answer."""
 
 
 class Index:
     """Immutable once built; safe to ask from many threads at once."""
 
-    def __init__(
-        self, entries: Iterable[Entry], vocabularies: Mapping[str, Vocabulary] | None = None
-    ) -> None:
-        """`vocabularies` are those of the packs that have one."""
-        self._entries: Sequence[Entry] = tuple(entries)
-        self._vocabularies = dict(vocabularies or {})
-        numbers = {(each.pack, each.item.id): n for n, each in enumerate(self._entries)}
-        self._learnt = {
-            (pack, rule): numbers[pack, rule]
-            for pack, vocabulary in self._vocabularies.items()
-            for rule in vocabulary.rules
-            if (pack, rule) in numbers
-        }
-        self._profiles: dict[int, Profile] = {}
-        self._text = FullText(fields(entry.item) for entry in self._entries)
+    def __init__(self, entries: Iterable[Entry], models: Mapping[str, Model] | None = None) -> None:
+        """`models` are those of the packs that have one."""
+        self._models = dict(models or {})
+        of_part: dict[str, list[Entry]] = {}
+        for each in entries:
+            of_part.setdefault(each.pack if each.pack in self._models else "", []).append(each)
+        self._parts = {pack: Part(each, self._models.get(pack)) for pack, each in of_part.items()}
 
-    @cached_property
-    def _known(self) -> dict[str, int]:
-        """The words that a query may have, and how common each is."""
-        learnt = (term for words in self._vocabularies.values() for term in words.terms)
-        return dict.fromkeys(learnt, 1) | dict(self._text.counts)
-
-    @cached_property
-    def _spelling(self) -> Spelling:
-        return Spelling(self._known)
-
-    def mended(self, query: Query) -> Query:
-        """The query with its misspelt words put right. Names in code and messages stay."""
-        if query.code or query.message:
-            return query
-        weights: dict[str, float] = {}
-        for term, weight in query.weights.items():
-            if is_han(term) and term not in self._known:
-                weights[term] = weight / 4  # most pairs of characters are not words
-                continue
-            known = None if term in self._known else self._spelling.mend(term)
-            meant, counts = (known, weight * 0.8) if known else (term, weight)
-            weights[meant] = max(weights.get(meant, 0.0), counts)
-        return replace(query, weights=weights)
-
-    def candidates(self, query: Query, where: Filter = EVERYTHING) -> list[Candidate]:
-        """What full-text search finds, and what is asked for in such words."""
-
-        def admits(number: int) -> bool:
-            return where.admits(self._entries[number])
-
-        everything = where == EVERYTHING
-        texts = self._text.find(query.weights, CANDIDATES, None if everything else admits)
-        asked: dict[int, float] = {}
-        outside: dict[str, float] = {}
-        for pack, vocabulary in self._vocabularies.items():
-            sounds, outside[pack] = said(vocabulary, query)
-            asked |= {
-                self._learnt[pack, rule]: sound
-                for rule, sound in sounds.items()
-                if (pack, rule) in self._learnt
-            }
-        by_sound = sorted(filter(admits, asked), key=lambda number: (-asked[number], number))
-        return [
-            self._candidate(query, number, texts.get(number, 0.0), asked.get(number, 0.0), outside)
-            for number in dict.fromkeys((*texts, *by_sound[:NEAREST]))
-        ]
-
-    def _candidate(
-        self, query: Query, number: int, text: float, asked: float, outside: Mapping[str, float]
-    ) -> Candidate:
-        entry = self._entries[number]
-        learnt = (entry.pack, entry.item.id) in self._learnt
-        found = evidence(
-            query,
-            self._profile(number),
-            self._text.idf,
-            text=text,
-            asked=asked,
-            outside=outside[entry.pack] if learnt else 0.0,
-        )
-        return Candidate(entry, found, LEARNT if learnt else PLAIN)
+    def candidates(self, query: str, where: Filter = EVERYTHING) -> list[Candidate]:
+        """Of each part, what may fit."""
+        asked = read_query(query)
+        return [each for part in self._parts.values() for each in part.candidates(asked, where)]
 
     def search(self, query: str, where: Filter = EVERYTHING, limit: int = 5) -> tuple[Hit, ...]:
         """The best hits of `query`, best first; none where nothing fits."""
         weighed = list(self._fitting(self._weighed(query, where), where))
         if not weighed:
             return ()
-        total = sum(value for _, value in weighed)
+        total = _total(weighed)
         hits = (
             Hit(each.entry.pack, each.entry.item, value / (1 + total)) for each, value in weighed
         )
-        best, *others = _once(sorted(hits, key=lambda hit: (-hit.score, hit.item.id)))
+        ordered = sorted(hits, key=lambda hit: (_later(hit, where), -hit.score, hit.item.id))
+        best, *others = _once(ordered)
         return (best, *(hit for hit in others if hit.score >= best.score * LEAST))[:limit]
+
+    def why(self, query: str, hit: Hit) -> str:
+        """One line on why a hit of the query was found; nothing where only its sound is known."""
+        part = self._parts[hit.pack if hit.pack in self._models else ""]
+        return hit.why or part.why(read_query(query), Entry(hit.pack, hit.item))
 
     def nearest(self, query: str) -> Entry | None:
         """The rule that fits best, however badly."""
@@ -154,30 +73,21 @@ class Index:
         ]
         return min(rules, key=lambda each: each[:2])[2] if rules else None
 
-    def _weighed(self, query: str, where: Filter) -> list[tuple[Candidate, float]]:
-        """The candidates, and how much likelier than nothing each is the answer."""
-        near = self.candidates(self.mended(read_query(query)), where)
+    def _weighed(self, query: str, where: Filter) -> list[Weighed]:
         return [
             (each, power(each.evidence, each.weights) * (1 if each.is_rule else DOCUMENT))
-            for each in near
+            for each in self.candidates(query, where)
         ]
 
-    def _fitting(
-        self, weighed: Iterable[tuple[Candidate, float]], where: Filter
-    ) -> Iterator[tuple[Candidate, float]]:
+    def _fitting(self, weighed: Iterable[Weighed], where: Filter) -> Iterator[Weighed]:
         """The candidates of the packs in which something fits."""
-        packs: dict[str, list[tuple[Candidate, float]]] = {}
-        for each, value in weighed:
-            packs.setdefault(each.entry.pack, []).append((each, value))
-        for pack, of_pack in packs.items():
-            if self._fits(of_pack, where, learnt=pack in self._vocabularies):
+        for pack, of_pack in _by_pack(weighed).items():
+            if self._fits(pack, of_pack, where):
                 yield from of_pack
 
-    def _fits(
-        self, weighed: Iterable[tuple[Candidate, float]], where: Filter, *, learnt: bool
-    ) -> bool:
-        """Whether anything of one pack fits. Where it has a vocabulary, its rules decide and not
-        what lies beside them."""
+    def _fits(self, pack: str, weighed: Iterable[Weighed], where: Filter) -> bool:
+        """Whether anything of one pack fits. Where it has a model, its rules decide and not what
+        lies beside them; where it has none, it must fit better than it fits anything."""
         known = fresh = beside = 0.0
         for each, value in weighed:
             if each.weights is LEARNT:
@@ -188,14 +98,37 @@ class Index:
                 beside += value
         if where != EVERYTHING:
             return known + fresh + beside >= odds(CUT_FILTERED)
-        if learnt:
+        if pack in self._models:
             return known >= odds(CUT) or fresh >= odds(CUT_FRESH)
-        return fresh + beside >= odds(CUT_PLAIN)
+        return fresh + beside >= odds(CUT_PLAIN) and fresh + beside > self._floors.get(pack, 0.0)
 
-    def _profile(self, number: int) -> Profile:
-        if number not in self._profiles:
-            self._profiles[number] = profile(self._entries[number].item)
-        return self._profiles[number]
+    @cached_property
+    def _floors(self) -> dict[str, float]:
+        """Of each pack without a model, how well it fits what it is not about, up to CUT_FOREIGN: what
+        it likely answers it is about."""
+        floors: dict[str, float] = {}
+        for query in foreign.QUERIES if "" in self._parts else ():
+            for pack, of_pack in _by_pack(self._weighed(query, EVERYTHING)).items():
+                if (fit := _total(of_pack)) < odds(LIKELY):
+                    floors[pack] = max(min(fit, odds(CUT_FOREIGN)), floors.get(pack, 0.0))
+        return floors
+
+
+def _by_pack(weighed: Iterable[Weighed]) -> dict[str, list[Weighed]]:
+    found: dict[str, list[Weighed]] = {}
+    for each, value in weighed:
+        found.setdefault(each.entry.pack, []).append((each, value))
+    return found
+
+
+def _total(weighed: Iterable[Weighed]) -> float:
+    return sum(value for _, value in weighed)
+
+
+def _later(hit: Hit, where: Filter) -> bool:
+    """Rules are shorter and proven: a document comes before one that fits only where its kind is
+    asked for."""
+    return where.kind is None and not (isinstance(hit.item, Rule) and hit.score >= CUT_BESIDE)
 
 
 def _once(hits: Iterable[Hit]) -> Iterator[Hit]:

@@ -1,30 +1,24 @@
-"""Queries whose answer is known to the vocabulary of a pack. Only authors run it."""
+"""Queries whose answer is known to the model of a pack. Only authors run it."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from packlore.errors import PackError
-from packlore.find.query import read_query
-from packlore.find.terms import terms
-from packlore.find.vocabulary import FILE, Vocabulary
+from packlore.find import train
+from packlore.find.features import VERSION, features
+from packlore.find.model import FILE, Model, encode, usable
 from packlore.pack import Pack, Rule
 
-SMOOTHING = 20
-"""Terms that each rule is taken to have been asked for beyond those counted: with it a few
-queries prove little."""
 ENOUGH = 20
 """Queries that a rule needs; below it is found better by its own words alone."""
-RAREST = 4
-"""Times that a term must have been said; what a few queries have in common is chance."""
 _FORM = 'expected {"asked": {"rule-id": ["query", ...]}, "outside": {"topic": ["query", ...]}}'
 
 
@@ -68,68 +62,48 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def count(rules: Iterable[Rule], asked: Collection[Asked]) -> Vocabulary:
-    """The vocabulary of these queries, and of what each rule says of itself. A rule that too few
-    of them ask for is not in it."""
+def taught(
+    rules: Iterable[Rule], asked: Sequence[Asked]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """The rules that a model of these queries knows, and what it learns from: texts, each with its
+    rule or, for one outside, nothing. What a rule says of itself is among them; a rule that too few
+    ask for is not."""
     known = Counter(each.rules[0] for each in asked if each.rules)
-    spoken: dict[str, Counter[str]] = {}
-    for rule in sorted(rules, key=lambda rule: rule.id):
-        if known[rule.id] < ENOUGH:
-            continue
-        spoken[rule.id] = Counter()
-        for text in (rule.title, *rule.aliases, *rule.symptoms):
-            spoken[rule.id].update(set(terms(text)))
-    words = defaultdict(Counter[str], spoken)
-    shown: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for each in asked:
-        query = read_query(each.query)
-        place = each.rules[0] if each.rules else f"outside {each.topic}"
-        words[place].update(query.weights.keys())
-        shown[place].update(query.shapes.keys())
-    topics = sorted({each.topic for each in asked if not each.rules})
-    places = (*spoken, *(f"outside {topic}" for topic in topics))
-    # Apart, for code has many shapes: among them each word would seem to be rare.
-    told = chain(*(_telling([each[place] for place in places]) for each in (words, shown)))
-    return Vocabulary(tuple(spoken), tuple(topics), dict(sorted(told)))
+    said = {rule.id: (rule.title, *rule.aliases, *rule.symptoms) for rule in rules}
+    names = sorted(name for name in said if known[name] >= ENOUGH)
+    own = [(text, name) for name in names for text in said[name]]
+    told = [(each.query, each.rules[0] if each.rules else "") for each in asked]
+    return names, [*own, *(row for row in told if row[1] in ("", *names))]
 
 
-def _telling(counts: list[Counter[str]]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """For each term pairs of a place in `counts` and how much more often it is said there than
-    elsewhere: the natural logarithm of the ratio, plus one, in tenths. Places where it would be
-    below zero are left out: a word that is missing says little."""
-    overall: Counter[str] = Counter()
-    for each in counts:
-        overall.update(each)
-    total = overall.total()
-    sizes = [each.total() for each in counts]
-    for term in sorted(overall):
-        share = overall[term] / total
-        pairs: list[int] = []
-        for place, (each, size) in enumerate(zip(counts, sizes, strict=True)):
-            if overall[term] >= RAREST and each[term]:
-                there = (each[term] + SMOOTHING * share) / (size + SMOOTHING)
-                elsewhere = (overall[term] - each[term] + SMOOTHING * share) / (
-                    total - size + SMOOTHING
-                )
-                tenths = round(10 * (1 + math.log(there / elsewhere)))
-                pairs += [place, tenths] if tenths > 0 else []
-        if pairs:
-            yield term, tuple(pairs)
-
-
-def encode(vocabulary: Vocabulary) -> str:
-    """As JSON, a line for each term, so that a change of one is a change of one line."""
-    rows = ",\n".join(
-        f"{json.dumps(term, ensure_ascii=False)}:{json.dumps(pairs, separators=(',', ':'))}"
-        for term, pairs in vocabulary.terms.items()
+def model(rules: Iterable[Rule], asked: Sequence[Asked]) -> Model:
+    """What is learnt from these queries. PackError where they are too few."""
+    names, rows = taught(rules, asked)
+    if not names:
+        raise PackError(
+            f"no rule is asked for by {ENOUGH} queries: with fewer, search by the rules' "
+            "own words is better"
+        )
+    places = {name: number for number, name in enumerate((*names, ""))}
+    # An empty text is outside: so that place is known where no query is.
+    found = train.train(
+        [[], *(features(text) for text, _ in rows)],
+        [places[""], *(places[name] for _, name in rows)],
     )
-    rules, outside = json.dumps(vocabulary.rules), json.dumps(vocabulary.outside)
-    return f'{{"rules":{rules},\n"outside":{outside},\n"terms":{{\n{rows}\n}}}}\n'
+    weights = memoryview(found.weights).cast("b")
+    return Model(tuple(names), found.keys, weights, found.scale, found.biases, digest(rows))
 
 
-def learn(pack: Pack, asked: Iterable[Path]) -> tuple[str, str]:
-    """The vocabulary's path in the pack, and its text: what the queries in the files `asked` tell.
-    PackError where a file cannot be read, or asks for no rule."""
+def digest(rows: Sequence[tuple[str, str]]) -> str:
+    """What differs where a model would be another one."""
+    how = (VERSION, train.SEEN, train.MOST, train.STRENGTH, train.STEPS)
+    return sha256(json.dumps([how, rows]).encode()).hexdigest()[:16]
+
+
+def learn(pack: Pack, asked: Iterable[Path], *, check: bool = False) -> tuple[str, str]:
+    """The model's path in the pack, and its text: what the queries in the files `asked` tell. One
+    that was learnt from the very same stays as it is, for learning takes a minute; to `check`
+    whether it did learns nothing. PackError where a file cannot be read, or asks for no rule."""
     rows: list[Asked] = []
     known = [rule.id for rule in pack.rules]
     for path in asked:
@@ -142,10 +116,7 @@ def learn(pack: Pack, asked: Iterable[Path]) -> tuple[str, str]:
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise PackError(f"{path}: asks for {each!r}, which is no rule{hint}")
         rows += found
-    counted = count(pack.rules, rows)
-    if not counted.rules:
-        raise PackError(
-            f"no rule is asked for by {ENOUGH} queries: with fewer, search by the rules' "
-            "own words is better"
-        )
-    return FILE, encode(counted)
+    there = usable(pack)
+    if there and there.learnt == digest(taught(pack.rules, rows)[1]):
+        return FILE, encode(there)
+    return FILE, "" if check else encode(model(pack.rules, rows))

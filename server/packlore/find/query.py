@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from packlore.find.shapes import shapes
 from packlore.find.terms import is_han, terms
 
 MAX_QUERY = 16 * 1024
@@ -14,8 +13,6 @@ MAX_QUERY = 16 * 1024
 MAX_TERMS = 48
 """Distinct terms of a query; of a longer one the heaviest are kept."""
 
-SHAPE = 0.35
-"""What a shape of code counts: there are many, and most say nothing."""
 HAN = 0.4
 """What a pair of Chinese characters counts: a word is two or three of them."""
 
@@ -54,24 +51,23 @@ _COMMENT = re.compile(r"#\s*(.+)$|\"\"\"(.+?)\"\"\"", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`weights` are the terms and how much each says, `shapes` the same for those of code, which
-    only a vocabulary knows."""
+    """`weights` are the terms and how much each says; `raw` is what was asked."""
 
     weights: dict[str, float]
     code: bool
     message: bool
-    shapes: dict[str, float] = field(default_factory=dict)
+    raw: str = ""
 
 
 def is_code(raw: str) -> bool:
     """Whether what is asked is code, and not words about it or a message."""
-    return _is_code(_telling(raw))
+    return reads_as_code(telling(raw))
 
 
 def read_query(raw: str) -> Query:
     """Reduce a query of any size, in time that is bounded by MAX_QUERY."""
-    text = _telling(raw)
-    code = _is_code(text)
+    text = telling(raw)
+    code = reads_as_code(text)
     messages = [] if code else _MESSAGE.findall(text)
     weights: dict[str, float] = {}
     for term, weight in _weighed(text, code=code, messages=messages):
@@ -80,11 +76,10 @@ def read_query(raw: str) -> Query:
     if len(weights) > MAX_TERMS:
         kept = sorted(weights, key=weights.__getitem__, reverse=True)[:MAX_TERMS]
         weights = {term: weights[term] for term in kept}
-    shaped = dict.fromkeys(shapes(text), SHAPE) if code else {}
-    return Query(weights, code, bool(messages), shaped)
+    return Query(weights, code, bool(messages), raw)
 
 
-def _telling(raw: str) -> str:
+def telling(raw: str) -> str:
     """What is read of a query: its two ends, with its lines, without addresses and times."""
     if len(raw) > MAX_QUERY:
         raw = f"{raw[: MAX_QUERY // 2]}\n{raw[-MAX_QUERY // 2 :]}"
@@ -94,7 +89,8 @@ def _telling(raw: str) -> str:
     return text
 
 
-def _is_code(text: str) -> bool:
+def reads_as_code(text: str) -> bool:
+    """The same of what `telling` left."""
     lines = len(_CODE.findall(text))
     return lines >= 2 and lines * 3 >= text.count("\n")
 

@@ -1,6 +1,6 @@
 """How well an item fits a query: what of each is found in the other. No I/O.
 
-The weights were fitted to the queries of benchmarks/finding/asked.json, and nowhere else
+The weights were fitted to what other writers asked than those who taught the model
 (`python -m benchmarks.finding.fit`).
 """
 
@@ -24,9 +24,13 @@ _FIELDS = (1.0, 0.95, 0.95, 0.8, 0.75, 0.5, 0.4)
 CUT = 0.4
 """The probability that any of the rules fits, below which the answer is that none does."""
 CUT_PLAIN = 0.08
-"""The same for packs without a vocabulary, of which less is known."""
+"""The same for packs without a model, of which less is known."""
 CUT_FRESH = 0.2
-"""The same for those rules of a pack with a vocabulary for which too little was asked."""
+"""The same for those rules of a pack with a model for which too little was asked."""
+CUT_BESIDE = 0.06
+"""The same for a rule beside a document that fits better."""
+CUT_FOREIGN = 0.4
+"""The same for packs without a model, at most: the higher, the better they fit what is foreign."""
 CUT_FILTERED = 0.05
 """The same where a filter narrows what is wanted: who names a category means something in it."""
 SUREST = 50.0
@@ -52,9 +56,9 @@ class Evidence(NamedTuple):
     named: float
     """How much of one alias or symptom was asked, squared."""
     asked: float
-    """How much the query sounds like those that the item answers."""
+    """How likely it is by the model that the query asks for the item: a logarithm."""
     outside: float
-    """How much it sounds like those for a topic that the pack does not cover."""
+    """The same for what the pack does not cover."""
 
 
 class Weights(NamedTuple):
@@ -64,9 +68,9 @@ class Weights(NamedTuple):
     bias: float
 
 
-LEARNT = Weights(Evidence(-0.08, 2.15, 0.96, 4.62, -3.02), -3.77)
-"""For the rules of a pack with a vocabulary."""
-PLAIN = Weights(Evidence(5.75, 6.75, 2.64, 0.00, 0.00), -4.41)
+LEARNT = Weights(Evidence(0.40, 2.00, -0.13, 0.74, -0.27), -0.19)
+"""For the rules of a pack with a model."""
+PLAIN = Weights(Evidence(5.46, 6.34, 2.82, 0.00, 0.00), -4.36)
 """For documents, and for the rules of other packs."""
 
 
@@ -74,7 +78,7 @@ def power(found: Evidence, weights: Weights) -> float:
     """How much likelier it is that the item answers the query than that nothing does."""
     pairs = zip(weights.evidence, found, strict=True)
     total = weights.bias + sum(weight * value for weight, value in pairs)
-    return math.exp(min(total, SUREST))  # a vocabulary that somebody made up may say anything
+    return math.exp(min(total, SUREST))  # a model that somebody made up may say anything
 
 
 def odds(probability: float) -> float:
@@ -104,13 +108,13 @@ def evidence(
     return Evidence(
         text=min(text / 40, 2.0),
         coverage=found / total if total else 0.0,
-        named=max((_share(each, query, idf) for each in known.names), default=0.0) ** 2,
+        named=max((share(each, query, idf) for each in known.names), default=0.0) ** 2,
         asked=asked,
         outside=outside,
     )
 
 
-def _share(wanted: Iterable[str], query: Query, idf: Idf) -> float:
+def share(wanted: Iterable[str], query: Query, idf: Idf) -> float:
     """How much of what is wanted was asked for, by rarity."""
     total = found = 0.0
     for term in wanted:

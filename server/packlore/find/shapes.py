@@ -1,7 +1,7 @@
 """What code shows by its shape: what is called inside of what. No I/O.
 
 A fault in code is often a matter of where something stands: a query in a loop, a yield in a
-timeout, an await in `finally`. Such pairs are terms that a pack's vocabulary can learn; what they
+timeout, an await in `finally`. Such pairs are features that a pack's model can learn; what they
 mean is known to the pack alone. Read by lines and their indentation, so half of a function and a
 line with a mistake in it will do.
 """

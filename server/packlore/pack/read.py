@@ -12,7 +12,7 @@ from packlore.pack.assemble import assemble
 from packlore.pack.model import Pack, PackFile, Problem
 
 SERVED_FOLDERS = ("rules", "references", "examples", "checklists", "assets")
-MAX_FILE = 1024 * 1024
+MAX_FILE = 2 * 1024 * 1024
 """Bytes; a file beyond it is left out. Agents read text of some kilobytes."""
 MAX_DEPTH = 8
 """Folders between the folder that is given and a SKILL.md below it, and between rules/ and a

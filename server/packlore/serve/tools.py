@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from packlore import render
+from packlore import answers, render
 from packlore.check import report
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.find import Entry
@@ -78,8 +78,8 @@ class Tools:
             "pack": pack,
         }
         found = self.library.search(query, limit=limit, **given)
-        text = render.hits(self.library, query, found, self.library.where(**given))
-        return Answer(text, {"hits": render.hit_rows(self.library, found)})
+        text = answers.hits(self.library, query, found, self.library.where(**given))
+        return Answer(text, {"hits": answers.hit_rows(self.library, found)})
 
     def read_rules(
         self,
