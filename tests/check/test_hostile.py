@@ -108,7 +108,7 @@ QUADRATIC = {
     "sqlalchemy-expire-on-commit",
 }
 """Rules whose detectors look through the whole file for a name that each place has. A file of code
-has at most 256 KiB, and code that is sent to the server at most 64 KiB, which bounds them."""
+has at most 512 KiB, and code that is sent to the server at most 64 KiB, which bounds them."""
 
 
 @pytest.mark.parametrize("rule", sorted({each.rule for each in own().all} - QUADRATIC))
