@@ -98,8 +98,8 @@ changes: ## run the proofs on what is newest today, without pins, and say what d
 build: $(NEW)/.run ## write what derives from the pack
 	@$(NEW)/bin/packlore build $(ASKED)
 
-bench: $(NEW)/.test ## measure start, search, memory and growth
-	@$(NEW)/bin/python -m benchmarks.speed
+bench: $(NEW)/.test ## measure start, search, check, memory and growth; CODE=DIR names a large repository to check
+	@$(NEW)/bin/python -m benchmarks.speed $(if $(CODE),--code $(CODE))
 
 bench-finding: $(NEW)/.test ## measure how often the right rule comes first
 	@$(NEW)/bin/python -m benchmarks.finding

@@ -1,8 +1,10 @@
-"""Start, search, memory and growth: `make bench`. Numbers of one run on one machine, side by side;
-not a test, for machines differ."""
+"""Start, search, check, memory and growth: `make bench`. Numbers of one run on one machine, side by
+side; not a test, for machines differ. `CODE=DIR` names a large repository, which is checked by
+`packlore check` and by `ast-grep scan` with the same rules, in turns."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import compileall
 import json
@@ -16,6 +18,7 @@ from pathlib import Path
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from benchmarks.checking import large
 from benchmarks.finding.queries import load
 from benchmarks.generate import generate
 
@@ -58,14 +61,21 @@ print(json.dumps({
 
 def main() -> None:
     """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--code", type=Path, help="a folder of code to check")
+    given = parser.parse_args()
     compileall.compile_dir(ROOT / "server", quiet=1)  # as an installation has done
     noop, ours = asyncio.run(starts())
     print(f"cold start to tools/list, median of {ROUNDS}, in turns")
     print(f"  a no-op server of the same SDK   {noop * 1000:7.0f} ms")
     print(f"  packlore                         {ours * 1000:7.0f} ms   {ours / noop:.2f} times")
-    whole = search_process()
+    whole = process("search", "greenlet_spawn has not been called")
     print(
         f"packlore search, whole process     {whole * 1000:7.0f} ms   {whole / ours:.2f} of the start"
+    )
+    checked = process("check", "assets/fastapi-app-template.py")
+    print(
+        f"packlore check of one file         {checked * 1000:7.0f} ms   {checked / noop:.2f} of the no-op server's"
     )
     queries = [query.text for query in load("tune")]
     print("\n  rules   read ms  index ms   p50 ms   p99 ms  peak MB")
@@ -77,6 +87,11 @@ def main() -> None:
                 f"{row['rules']:7.0f} {row['read'] * 1e3:9.0f} {row['index'] * 1e3:9.0f}"
                 f" {row['p50'] * 1e3:8.2f} {row['p99'] * 1e3:8.2f} {row['memory'] / 1e6:8.0f}"
             )
+
+    if given.code:
+        large(given.code)
+    else:
+        print("\na large repository: none is given (make bench CODE=DIR)")
 
 
 async def starts() -> tuple[float, float]:
@@ -93,13 +108,13 @@ async def starts() -> tuple[float, float]:
     return statistics.median(spent[0]), statistics.median(spent[1])
 
 
-def search_process() -> float:
-    """Seconds of a whole `packlore search`."""
-    command = [sys.executable, "-m", "packlore", "search", "greenlet_spawn has not been called"]
+def process(*arguments: str) -> float:
+    """Seconds of a whole command of packlore, which says nothing is wrong."""
+    command = [sys.executable, "-m", "packlore", *arguments]
     spent = []
     for _ in range(ROUNDS):
         begin = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
         spent.append(time.perf_counter() - begin)
     return statistics.median(spent)
 

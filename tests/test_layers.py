@@ -44,8 +44,9 @@ INSIDE = {
         ("index", "learn"),
     ),
     "check": (
-        ("changes", "edits", "model", "places", "syntax"),
+        ("changes", "edits", "model", "places", "syntax", "words"),
         ("baseline", "ignores", "imports", "report", "settings", "sources", "utilities"),
+        ("lookups",),
         ("detectors",),
         ("scan",),
         ("run",),

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from packlore.check.lookups import FORM, is_odd
 from packlore.check.model import Detector, Level
-from packlore.check.syntax import available, language, reason_against
+from packlore.check.syntax import available, language, reason_against, root_kind
 from packlore.check.utilities import documents, used, utilities, walks_siblings
 from packlore.pack import Pack, Problem, visible
 
@@ -119,6 +120,8 @@ def _detector(
         raise _RefusedError("detector-siblings", message)
     if available() and (reason := reason_against(config, name)):
         raise _RefusedError("detector", f"ast-grep: {reason}")
+    if available() and is_odd(config, root_kind(name)):
+        raise _RefusedError("detector-lookup", FORM)
     metadata = given.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise _RefusedError("detector", "metadata is not a mapping")

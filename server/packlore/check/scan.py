@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from packlore.check.ignores import UNUSED, applied, ignores
 from packlore.check.imports import Text, resolve
+from packlore.check.lookups import Lookups, asks
 from packlore.check.model import Checked, Detector, Finding, Level, Trouble
 from packlore.check.places import matches, place
-from packlore.check.syntax import PYTHON, NoGrepError, likeliest, oddity, search, tree
+from packlore.check.syntax import PYTHON, NoGrepError, likeliest, oddity, root_kind, search, tree
+from packlore.check.words import Clauses, clauses, may_hold
 from packlore.pack import visible
 
 if TYPE_CHECKING:
@@ -46,25 +48,40 @@ class Detectors:
         return {name: spelled for each in self.all for name, spelled in each.names.items()}
 
     @cached_property
-    def words(self) -> dict[str, re.Pattern[str] | None]:
-        """What a text must hold to be searched by a detector, by its id."""
-        return {each.id: _words(each) for each in self.all}
+    def named(self) -> dict[str, Clauses]:
+        """The last parts of the names that a detector knows, by its id: a text that holds none of
+        them is not searched by it."""
+        last = {each.id: {name.rpartition(".")[2] for name in each.names} for each in self.all}
+        return {name: (tuple(sorted(words)),) if words else () for name, words in last.items()}
+
+    @cached_property
+    def needed(self) -> dict[str, Clauses]:
+        """What a text whose names are resolved must hold for a detector to find anything."""
+        return {each.id: clauses(each.config) for each in self.all}
+
+    @cached_property
+    def asking(self) -> frozenset[str]:
+        """The ids of those that ask something of the whole file."""
+        return frozenset(
+            each.id for each in self.all if asks(each.config, root_kind(each.language))
+        )
 
     def of(self, language: str, path: str, text: str) -> list[Detector]:
         """Those that could find something in a text."""
+        known: dict[str, bool] = {}
         return [
             each
             for each in self.all
             if each.language == language
+            and may_hold(text, self.named[each.id], known)
             and not (each.files and not matches(path, each.files))
             and not matches(path, each.ignores)
-            and ((words := self.words[each.id]) is None or words.search(text))
         ]
 
-
-def _words(detector: Detector) -> re.Pattern[str] | None:
-    words = {name.rpartition(".")[2] for name in detector.names}
-    return re.compile("|".join(map(re.escape, sorted(words)))) if words else None
+    def still(self, asked: Sequence[Detector], resolved: str) -> list[Detector]:
+        """Those of them that could, once names are resolved."""
+        known: dict[str, bool] = {}
+        return [each for each in asked if may_hold(resolved, self.needed[each.id], known)]
 
 
 def scan(path: str, text: str, language: str, detectors: Detectors) -> Checked:
@@ -79,7 +96,7 @@ def scan(path: str, text: str, language: str, detectors: Detectors) -> Checked:
         resolved = resolve(root, text, detectors.names) if language == PYTHON else Text(text)
         if resolved.edits:
             root = tree(resolved.text, language)
-        found = [*_findings(path, text, root, resolved, asked)]
+        found = [*_findings(path, text, root, resolved, detectors, asked)]
     if place(path):
         found = [replace(each, level=Level.HINT) for each in found]
     left, silenced = applied(path, found, comments)
@@ -106,12 +123,21 @@ def broken(query: str, detectors: Detectors) -> list[str]:
 
 
 def _findings(
-    path: str, text: str, root: SgNode, resolved: Text, asked: Sequence[Detector]
+    path: str,
+    text: str,
+    root: SgNode,
+    resolved: Text,
+    detectors: Detectors,
+    asked: Sequence[Detector],
 ) -> Iterator[Finding]:
     starts = _line_starts(text)
     seen: set[tuple[str, int]] = set()  # of several detectors of a rule, the first speaks
-    for detector in asked:
-        for match in search(root, detector.config)[:MAX_FINDINGS]:
+    lookups = Lookups(root)
+    for detector in detectors.still(asked, resolved.text):
+        config = detector.config
+        if detector.id in detectors.asking:
+            config = lookups.answered(config)
+        for match in search(root, config)[:MAX_FINDINGS]:
             at = (match.get_match(detector.at) if detector.at else None) or match
             span = at.range()
             begin, end = (resolved.original(each.index) for each in (span.start, span.end))

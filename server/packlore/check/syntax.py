@@ -109,6 +109,12 @@ def tree(text: str, name: str) -> SgNode:
     return root
 
 
+@cache
+def root_kind(name: str) -> str:
+    """What a language calls the root of its trees: `module`. NoGrepError as `tree`."""
+    return str(tree("", name).kind())
+
+
 def search(root: SgNode, config: Mapping[str, Any]) -> list[SgNode]:
     """All nodes of a tree that a rule of ast-grep matches; `config` is that rule as data."""
     given: Any = dict(config)
