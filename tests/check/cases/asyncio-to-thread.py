@@ -225,3 +225,46 @@ async def other_things(items, form) -> None:
     validate_password(form.password)
     await git.commit()
     return await Book.get_or_none(id=row.id)
+
+
+# One call further.
+
+
+def wait_a_little(attempt: int) -> None:
+    time.sleep(2**attempt)
+
+
+def fetch_page(url: str) -> str:
+    return requests.get(url, timeout=5).text
+
+
+def joins(words: list[str]) -> str:
+    return " ".join(words)
+
+
+async def through_functions(url: str) -> str:
+    wait_a_little(1)  # finds
+    page = fetch_page(url)  # finds
+    other = await asyncio.to_thread(fetch_page, url)
+    return joins([page, other])
+
+
+class Pages:
+    def _load(self, name: str) -> Page:
+        with SessionLocal() as session:
+            return session.get(Page, name)
+
+    def _size(self, page: Page) -> int:
+        return len(page.text)
+
+    async def show(self, name: str) -> int:
+        page = self._load(name)  # finds
+        return self._size(page)
+
+    async def show_later(self, name: str) -> int:
+        return self._size(await asyncio.to_thread(self._load, name))
+
+
+def of_threads_only(url: str) -> str:
+    wait_a_little(2)
+    return fetch_page(url)
