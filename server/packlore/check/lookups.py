@@ -91,7 +91,7 @@ class Lookups:
         asked = _config({key: value for key, value in inside.items() if key != "stopBy"}, utils)
         key = json.dumps(asked, default=str)
         if key not in self.known:
-            self.known[key] = any(each.parent() is None for each in search(self.root, asked))
+            self.known[key] = bool(search(self.root, asked))
         so: bool = self.known[key]
         return so
 
