@@ -27,7 +27,7 @@ column = sa.Column("paid_at", sa.DateTime(), nullable=True)
     [
         ("app/crud.py", CREATE, {"sqlalchemy-repository-module"}),
         ("app/repositories/users.py", CREATE, {"sqlalchemy-repository-module"}),
-        ("app/routes/users.py", CREATE, set()),
+        ("app/routes/users.py", CREATE, {"sqlalchemy-repository-helper"}),
         ("app/models.py", COLUMN, {"sqlalchemy-timestamps-naive"}),
         ("app/alembic/versions/1.py", COLUMN, set()),
     ],

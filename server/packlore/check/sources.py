@@ -17,8 +17,9 @@ from packlore.check.places import matches
 from packlore.check.syntax import language_of
 from packlore.errors import BadArgumentError
 
-MAX_FILE = 256 * 1024
-"""Bytes of a file of code; larger ones were written by a program."""
+MAX_FILE = 512 * 1024
+"""Bytes of a file of code. People write modules of up to 450 KB (LightRAG's kg/postgres_impl.py);
+larger ones were written by a program."""
 SKIPPED = frozenset(
     {"node_modules", "__pycache__", "__pypackages__", "site-packages", "venv", "build", "dist"}
 )

@@ -169,3 +169,124 @@ async def results_of_children(tasks):
         except asyncio.CancelledError:
             continue
         use(result)
+
+
+# The coroutine ends as if nobody had stopped it, or goes on.
+
+
+async def a_stream(chain):
+    try:
+        async for token in chain.stream():
+            yield token
+    except asyncio.CancelledError:  # finds
+        logger.warning("the client has left")
+        return
+
+
+async def a_stream_that_says_so(chain):
+    try:
+        yield await chain.first()
+    except (asyncio.CancelledError, Exception) as error:  # finds
+        yield f"error: {error}"
+
+
+async def a_stream_with_all_errors(chain):
+    try:
+        async for token in chain.stream():
+            yield token
+    except BaseException:  # finds
+        logger.exception("the stream has ended")
+
+
+async def a_call(model):
+    try:
+        return await model.ask()
+    except asyncio.CancelledError:  # finds
+        return None
+
+
+async def in_a_group(read, write):
+    async with ClientSession(read, write) as session:
+        try:
+            await session.initialize()
+        except:  # finds
+            logger.warning("no session")
+
+
+async def stop(task):
+    task.cancel()
+    try:
+        await task
+    except BaseException:  # finds
+        pass
+
+
+async def a_stream_that_raises_it(chain):
+    try:
+        async for token in chain.stream():
+            yield token
+    except asyncio.CancelledError:
+        logger.warning("the client has left")
+        raise
+
+
+async def a_stream_with_errors_only(chain):
+    try:
+        async for token in chain.stream():
+            yield token
+    except Exception:
+        logger.exception("the stream has ended")
+
+
+async def a_stream_with_both(chain):
+    try:
+        async for token in chain.stream():
+            yield token
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        logger.exception("the stream has ended")
+
+
+async def that_runs_until_it_is_stopped(queue):
+    try:
+        while True:
+            await queue.handle()
+    except asyncio.CancelledError:
+        logger.info("stopped")
+
+
+async def wait_for_the_end(task):
+    task.cancel()
+    await asyncio.wait([task])
+    try:
+        await task
+    except asyncio.CancelledError:
+        pass
+
+
+async def keeps_it_for_later(waiter, task):
+    stopped = None
+    try:
+        await asyncio.wait({waiter, task})
+    except asyncio.CancelledError as error:
+        stopped = error
+    finally:
+        waiter.cancel()
+    if stopped is not None:
+        raise stopped
+
+
+async def goes_on_knowingly(model):
+    try:
+        return await model.ask()
+    except asyncio.CancelledError:
+        asyncio.current_task().uncancel()
+        return None
+
+
+def a_stream_without_a_loop(chain):
+    try:
+        yield from chain.stream()
+    except BaseException:
+        logger.exception("the stream has ended")

@@ -90,7 +90,7 @@ async def no_stream_of_a_response(path):
         async for line in source:
             yield line
     finally:
-        await source.close()
+        await source.close()  # finds
 
 
 @asynccontextmanager
@@ -143,3 +143,63 @@ async def waited_for_in_a_loop(account):
                 stopped = True
         if stopped:
             raise asyncio.CancelledError
+
+
+async def released_without_being_taken(key):
+    semaphore = semaphores[key]
+    try:
+        await semaphore.acquire()  # finds
+        return await ask(key)
+    finally:
+        semaphore.release()
+
+
+async def each_file(paths):
+    try:
+        return [await transcribe(path) for path in paths]
+    finally:
+        for path in paths:
+            await asyncio.to_thread(os.remove, path)  # finds
+
+
+async def each_client(clients):
+    try:
+        await serve(clients)
+    finally:
+        for client in clients:
+            try:
+                await client.disconnect()  # finds
+            except Exception:
+                logger.exception("not disconnected")
+
+
+async def taken_before(key):
+    semaphore = semaphores[key]
+    await semaphore.acquire()
+    try:
+        return await ask(key)
+    finally:
+        semaphore.release()
+
+
+async def taken_by_with(key):
+    async with semaphores[key]:
+        return await ask(key)
+
+
+async def all_at_once(clients):
+    try:
+        await serve(clients)
+    finally:
+        await asyncio.gather(*[client.disconnect() for client in clients], return_exceptions=True)
+        for client in clients:
+            await asyncio.shield(client.disconnect())
+            client.forget()
+
+
+async def get_session():
+    session = make()
+    try:
+        yield session
+    finally:
+        await session.close()

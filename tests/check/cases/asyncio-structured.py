@@ -73,3 +73,37 @@ async def one_task(order_ids):
             first = asyncio.create_task(ship(order_id))
             break
     return await first
+
+
+async def all_that_the_client_sends(request):
+    return await asyncio.gather(*[ship(order) for order in request.orders])  # finds
+
+
+async def all_texts(texts, batch_size):
+    batches = [texts[at : at + batch_size] for at in range(0, len(texts), batch_size)]
+    return await asyncio.gather(*[embed(batch) for batch in batches])  # finds
+
+
+async def one_after_the_other_made(documents):
+    updates = []
+    for document in documents:
+        updates.append(store(document))
+    return await asyncio.gather(*updates)  # finds
+
+
+async def all_with_a_bound(request):
+    semaphore = asyncio.Semaphore(10)
+
+    async def ship_one(order):
+        async with semaphore:
+            return await ship(order)
+
+    return await asyncio.gather(*[ship_one(order) for order in request.orders])
+
+
+async def a_few(key):
+    return await asyncio.gather(read_stock(key), read_price(key))
+
+
+async def of_each_kind():
+    return await asyncio.gather(*[probe(each) for each in ("database", "cache")])

@@ -72,3 +72,44 @@ def held_by_the_module():
 
 def another_create_task(create_task, order_id):
     create_task(order_id)
+
+
+async def a_stream(chain, callback):
+    task = asyncio.create_task(chain.run(callback))  # finds
+    async for token in callback.tokens():
+        yield token
+    await task
+
+
+@asynccontextmanager
+async def lifespan(app):
+    app.state.cleaner = asyncio.create_task(clean_up())  # finds
+    yield
+    app.state.cleaner.cancel()
+
+
+def from_a_thread(loop, session):
+    loop.call_soon_threadsafe(lambda: asyncio.create_task(session.close()))  # finds
+
+
+async def a_stream_that_ends_its_task(chain, callback):
+    task = asyncio.create_task(chain.run(callback))
+    try:
+        async for token in callback.tokens():
+            yield token
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def lifespan_that_waits(app):
+    app.state.cleaner = asyncio.create_task(clean_up())
+    yield
+    app.state.cleaner.cancel()
+    await asyncio.wait([app.state.cleaner])
+
+
+def a_factory_of_tasks(start):
+    start(lambda: asyncio.create_task(work()))
+    return asyncio.run_coroutine_threadsafe(work(), start.loop)

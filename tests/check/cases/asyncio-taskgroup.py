@@ -88,3 +88,40 @@ async def in_a_group(order_id, parts):
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(fetch_part(order_id, part)) for part in parts]
     return [task.result() for task in tasks]
+
+
+async def as_they_come(platforms):
+    tasks = [asyncio.create_task(list_models(each)) for each in platforms]
+    found = []
+    for task in asyncio.as_completed(tasks):  # finds
+        found += await task
+    return found
+
+
+async def of_two_names(key):
+    rows = fetch_rows(key)
+    total = asyncio.create_task(count_rows(key))
+    return await asyncio.gather(rows, total)  # finds
+
+
+async def as_they_come_with_errors(tasks):
+    for task in asyncio.as_completed(tasks):
+        try:
+            use(await task)
+        except OSError:
+            logger.exception("one failed")
+
+
+async def as_they_come_and_cancelled(tasks):
+    try:
+        for task in asyncio.as_completed(tasks):
+            use(await task)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def of_two_names_that_keep_errors(key):
+    rows = fetch_rows(key)
+    total = count_rows(key)
+    return await asyncio.gather(rows, total, return_exceptions=True)

@@ -35,20 +35,24 @@ def create_app() -> FastAPI:
     return made
 
 
-app.add_middleware(CORSMiddleware, allow_origins=["*"])
-app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_credentials=False, allow_headers=["*"])
-app.add_middleware(CORSMiddleware, allow_origins=named, allow_credentials=True, allow_methods=["*"])
-app.add_middleware(
+app.add_middleware(CORSMiddleware, allow_origins=["*"])  # finds
+app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_credentials=False, allow_headers=["*"])  # finds
+app.add_middleware(CORSMiddleware, allow_origins=named, allow_credentials=True, allow_methods=["*"])  # finds
+app.add_middleware(  # finds
     CORSMiddleware,
     allow_origins=["https://shop.example.com"],
     allow_credentials=True,
     allow_headers=["*"],
     expose_headers=["*"],
 )
-app.add_middleware(
+app.add_middleware(  # finds
     CORSMiddleware,
     allow_origin_regex=r"https://.*\.shop\.example\.com",
     allow_credentials=True,
 )
-app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_credentials=True)
+app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_credentials=True)  # finds
 app.add_middleware(HostsMiddleware, allow_origins=["*"], allow_credentials=True)
+
+wrapped = CORSMiddleware(app, allow_origins=["https://shop.example.com"], allow_credentials=True)
+made = FastAPI(middleware=[Middleware(HostsMiddleware, hosts=["shop.example.com"])])
+app.add_middleware(GZipMiddleware, minimum_size=1000)

@@ -156,3 +156,36 @@ async def in_a_function() -> dict[str, str]:
 
     body, number = made()
     return {**body, "number": str(number)}
+
+
+@app.get("/health/db")
+async def asks_without_a_bound() -> dict[str, str]:
+    await database_ping()  # finds
+    return {"status": "ok"}
+
+
+@app.get("/readyz")
+async def readyz(request: Request) -> dict[str, str]:
+    async with request.app.state.engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))  # finds
+    await request.app.state.cache.ping()  # finds
+    return {"status": "ok"}
+
+
+@app.get("/ready")
+async def asks_with_a_bound(request: Request) -> dict[str, str]:
+    async with asyncio.timeout(2):
+        await request.app.state.cache.ping()
+    return {"status": "ok"}
+
+
+@app.get("/health")
+async def asks_nobody() -> dict[str, str]:
+    await asyncio.sleep(0)
+    return {"status": "ok"}
+
+
+@app.get("/ping")
+async def of_another_kind(request: Request) -> dict[str, str]:
+    await request.app.state.cache.ping()
+    return {"status": "ok"}

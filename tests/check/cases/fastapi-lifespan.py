@@ -120,3 +120,23 @@ fourth = FastAPI(on_startup=[fill_cache])
 @router.on_event("startup")
 async def of_a_router() -> None:
     await fill_cache()
+
+
+@asynccontextmanager
+async def opens_and_leaves(app: FastAPI) -> AsyncIterator[None]:
+    app.state.cache = Redis.from_url(url)  # finds
+    yield
+
+
+@asynccontextmanager
+async def takes_it_from_a_stack(app: FastAPI) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        app.state.cache = Redis.from_url(url)
+        stack.push_async_callback(app.state.cache.aclose)
+        yield
+
+
+@asynccontextmanager
+async def keeps_what_is_given(app: FastAPI) -> AsyncIterator[None]:
+    app.state.settings = Settings()
+    yield

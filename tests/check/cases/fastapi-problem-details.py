@@ -61,7 +61,7 @@ async def orders() -> list[int]:
     try:
         return await read_orders()
     except Exception as e:
-        raise HTTPException(status_code=500, detail=str(e)) from e
+        raise HTTPException(status_code=500, detail=str(e)) from e  # finds
 
 
 @app.exception_handler(ShopError)
@@ -108,3 +108,32 @@ async def names() -> list[str]:
     except Exception as error:
         logger.exception("names")
         raise HTTPException(status_code=500, detail="names cannot be read") from error
+
+
+@router.post("/imports")
+async def answers_with_the_text(rows: list[str]) -> int:
+    try:
+        return await store(rows)
+    except Exception as error:
+        raise HTTPException(status_code=500, detail=str(error))  # finds
+
+
+@router.post("/imports/again")
+async def answers_with_the_text_in_a_sentence(rows: list[str]) -> int:
+    try:
+        return await store(rows)
+    except Exception as e:
+        raise HTTPException(status.HTTP_500_INTERNAL_SERVER_ERROR, f"failed: {e!s}") from e  # finds
+
+
+@router.post("/imports/right")
+async def answers_without_the_text(rows: list[str]) -> int:
+    try:
+        return await store(rows)
+    except ValueError as error:
+        raise HTTPException(status_code=500, detail=str(error))
+    except LookupError as error:
+        raise HTTPException(status_code=404, detail=str(error)) from error
+    except Exception as error:
+        logger.exception("not stored")
+        raise HTTPException(status_code=500, detail="not stored") from error

@@ -12,7 +12,7 @@ tenant = ContextVar("tenant")
 
 
 @app.middleware("http")
-async def process_time(request: Request, call_next):
+async def process_time(request: Request, call_next):  # finds
     begun = time.time()
     response = await call_next(request)
     response.headers["X-Process-Time"] = str(time.time() - begun)  # finds
@@ -20,7 +20,7 @@ async def process_time(request: Request, call_next):
 
 
 class Timing(BaseHTTPMiddleware):
-    async def dispatch(self, request: Request, handler):
+    async def dispatch(self, request: Request, handler):  # finds
         begun = monotonic()
         try:
             return await handler(request)
@@ -30,7 +30,7 @@ class Timing(BaseHTTPMiddleware):
 
 
 class AccessLog(BaseHTTPMiddleware):
-    async def dispatch(self, request: Request, call_next):
+    async def dispatch(self, request: Request, call_next):  # finds
         since = dt.datetime.now(dt.UTC)
         response = await call_next(request)
         logger.info("%s", request.url.path)
@@ -40,7 +40,7 @@ class AccessLog(BaseHTTPMiddleware):
 
 
 @app.middleware("http")
-async def log_user(request: Request, call_next):
+async def log_user(request: Request, call_next):  # finds
     try:
         return await call_next(request)
     finally:
@@ -48,7 +48,7 @@ async def log_user(request: Request, call_next):
 
 
 @app.middleware("http")
-async def sets_it(request: Request, call_next):
+async def sets_it(request: Request, call_next):  # finds
     tenant.set(request.headers["X-Tenant"])
     response = await call_next(request)
     logger.info("tenant=%s", tenant.get())
@@ -56,13 +56,13 @@ async def sets_it(request: Request, call_next):
 
 
 @app.middleware("http")
-async def reads_it_before(request: Request, call_next):
+async def reads_it_before(request: Request, call_next):  # finds
     logger.info("user=%s", user.get())
     return await call_next(request)
 
 
 @app.middleware("http")
-async def counts(request: Request, call_next):
+async def counts(request: Request, call_next):  # finds
     age = time.time() - float(request.headers.get("X-Queued-At", "0"))
     queue.observe(age)
     response = await call_next(request)
@@ -71,7 +71,7 @@ async def counts(request: Request, call_next):
 
 
 @app.middleware("http")
-async def times_the_body(request: Request, call_next):
+async def times_the_body(request: Request, call_next):  # finds
     begun = time.perf_counter()
     response = await call_next(request)
     body = response.body_iterator
@@ -99,3 +99,23 @@ async def in_a_service(request: Request) -> float:
     begun = time.perf_counter()
     await work(request)
     return time.perf_counter() - begun
+
+
+class Pure:
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        begun = time.perf_counter()
+        await self.app(scope, receive, send)
+        histogram.observe(time.perf_counter() - begun)
+
+
+class NoMiddleware:
+    async def dispatch(self, request: Request, call_next):
+        return await call_next(request)
+
+
+@app.middleware("websocket")
+def registers(handler):
+    return handler

@@ -99,3 +99,40 @@ async def in_a_service(session: Database):
 async def cached(cache: Cache):
     value = await cache.get("users", 1)
     return value
+
+
+@router.get("/config")
+def config():  # finds
+    return redact(current_config())
+
+
+@router.get("/memories")
+async def memories(user: str):  # finds
+    rows = await store.list(user)
+    return {"results": [serialise(each) for each in rows]}
+
+
+@router.get("/memories/{key}")
+async def memory(key: str):  # finds
+    found = await store.get(key)
+    return found
+
+
+@router.get("/version")
+def version():
+    return {"version": VERSION, "name": name, "uptime": round(uptime)}
+
+
+@router.get("/declared", response_model=Config)
+def declared():
+    return redact(current_config())
+
+
+@router.get("/page")
+def page(request: Request):
+    return templates.TemplateResponse(request, "page.html")
+
+
+@router.delete("/memories/{key}", status_code=204)
+async def forget(key: str):
+    return await store.forget(key)

@@ -77,3 +77,55 @@ async def zone(name: str) -> None:
 class Client:
     def __init__(self) -> None:
         self.key = os.environ["API_KEY"]
+
+
+def ask_model(question: str) -> str:
+    key = os.environ["MODEL_KEY"]  # finds
+    return client(key).ask(question)
+
+
+async def embed(texts: list[str], key: str | None = None) -> list[float]:
+    used = key or os.getenv("EMBED_KEY")  # finds
+    if not used:
+        raise ValueError("EMBED_KEY is required")
+    return await client(used).embed(texts)
+
+
+def sign(payload: dict[str, str]) -> str:
+    if not SIGNING_KEY:  # finds
+        raise HTTPException(500, "SIGNING_KEY is not configured")
+    return encode(payload, SIGNING_KEY)
+
+
+# Right: at the start, with a default, or of a feature that may be off.
+
+FROM_THE_START = os.environ["MODEL_KEY"]
+
+
+def load_settings() -> Settings:
+    return Settings(key=os.environ["MODEL_KEY"])
+
+
+def with_a_default() -> str:
+    region = os.getenv("REGION", "eu")
+    return region
+
+
+def only_of_use() -> None:
+    proxy = os.getenv("HTTP_PROXY")
+    if proxy:
+        use(proxy)
+
+
+def of_a_feature() -> None:
+    if not ENABLE_EXPORT:
+        raise HTTPException(404)
+
+
+async def trace(question: str) -> None:
+    if os.environ.get("TRACING_SECRET_KEY"):  # finds
+        await send(question)
+
+
+async def lifespan(app: FastAPI) -> None:
+    app.state.key = os.environ.get("TRACING_SECRET_KEY")

@@ -52,3 +52,14 @@ async def a_lock(lock: asyncio.Lock) -> None:
     await lock.acquire()
     async with lock:
         pass
+
+
+async def closes(pool: asyncpg.Pool) -> None:
+    await pool.close()  # finds
+
+
+async def closes_in_time(pool: asyncpg.Pool) -> None:
+    await asyncio.wait_for(pool.close(), 5)
+    async with asyncio.timeout(5):
+        await pool.close()
+    await connection.close()

@@ -32,3 +32,14 @@ def made_where_it_is_configured(url: str) -> AsyncEngine:
 @app.exception_handler(exc.IntegrityError)
 async def conflict(request: Request, error: Exception) -> Response:
     return Response(status_code=409)
+
+
+class Vectors:
+    engine = create_engine(url, pool_size=10)  # finds
+
+
+def make_engine(url: str) -> AsyncEngine:
+    return create_async_engine(url, pool_pre_ping=True)  # finds
+
+
+with_timeouts = create_async_engine(url, pool_size=5, connect_args={"timeout": 5, "command_timeout": 5})

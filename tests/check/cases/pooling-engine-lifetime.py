@@ -90,3 +90,21 @@ class Database:
     def __init__(self, url: str) -> None:
         engine = create_async_engine(url)
         self.engine = engine
+
+
+class Store:
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url)  # finds
+
+
+class DisposedStore:
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+class GivenStore:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine

@@ -1,7 +1,11 @@
 import aiohttp
 import httpx
+import ollama
+import openai
+import requests
 from fastapi import APIRouter, Depends
 from httpx import AsyncClient as Client
+from openai import AsyncOpenAI
 
 router = APIRouter()
 
@@ -52,3 +56,54 @@ async def within_the_process(app: object) -> None:
 
 
 client = httpx.AsyncClient()
+
+
+# Clients of services, each with a pool of its own.
+
+
+async def complete(prompt: str) -> str:
+    client = AsyncOpenAI(api_key=key)  # finds
+    return await client.responses.create(input=prompt)
+
+
+def get_client(asynchronous: bool):
+    if asynchronous:
+        return openai.AsyncClient(base_url=url)  # finds
+    return openai.Client(base_url=url)  # finds
+
+
+async def chat(prompt: str) -> str:
+    async with ollama.AsyncClient(host=host) as client:  # finds
+        return await client.chat(prompt)
+
+
+def weather(city: str) -> dict[str, str]:
+    return requests.get(f"{url}/{city}").json()  # finds
+
+
+shared_model = AsyncOpenAI(api_key=key)
+
+
+@lru_cache
+def cached_client():
+    return openai.AsyncClient(base_url=url)
+
+
+class Model:
+    def __init__(self) -> None:
+        self.client = AsyncOpenAI(api_key=key)
+
+    def weather(self, city: str) -> dict[str, str]:
+        return requests.get(f"{url}/{city}", timeout=5).json()
+
+
+def global_client():
+    global kept
+    kept = kept or AsyncOpenAI(api_key=key)
+    if kept is None:
+        kept = AsyncOpenAI(api_key=key)
+    return kept
+
+
+async def of_the_application(app: FastAPI) -> None:
+    app.state.model = AsyncOpenAI(api_key=key)

@@ -48,3 +48,32 @@ async def something_else() -> None:
     reader = open_reader()
     await reader.read()
     await reader.close()
+
+
+def by_hand(name: str) -> list[int]:
+    db = next(get_db())  # finds
+    return db.execute(name).all()
+
+
+def closed_where_all_went_well(name: str) -> list[int]:
+    db = SessionLocal()
+    found = db.query(Order).filter_by(name=name).all()
+    db.close()  # finds
+    return found
+
+
+def closed_whatever_happens(name: str) -> list[int]:
+    db = SessionLocal()
+    try:
+        return db.query(Order).filter_by(name=name).all()
+    finally:
+        db.close()
+
+
+def of_a_with(name: str) -> list[int]:
+    with SessionLocal() as db:
+        return db.query(Order).filter_by(name=name).all()
+
+
+def of_another_generator(lines) -> str:
+    return next(get_lines(lines))

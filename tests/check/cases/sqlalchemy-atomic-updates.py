@@ -89,3 +89,81 @@ class Counter:
         total = await session.scalar(select(func.count(Product.id)))
         self.total += total
         await session.commit()
+
+
+def counts_by_query(session, name):
+    base = (
+        session.query(KnowledgeBase)
+        .filter(KnowledgeBase.name == name)
+        .first()
+    )
+    base.file_count += 1  # finds
+    session.add(File(name))
+
+
+async def merges(session, file_id, data):
+    file = (await session.execute(select(File).filter_by(id=file_id))).scalars().first()
+    file.data = {**(file.data or {}), **data}  # finds
+    await session.commit()
+
+
+async def toggles(session, file_id):
+    file = await session.get(File, file_id)
+    file.shown = not file.shown  # finds
+    await session.commit()
+
+
+async def copies_first(session, user_id, data):
+    user = await session.get(User, user_id)
+    settings = dict(user.settings or {})
+    settings.update(data)
+    user.settings = settings  # finds
+    await session.commit()
+
+
+async def of_a_repository(repo, db, book_id):
+    book = await repo.get_book(book_id)
+    book.loans += 1  # finds
+    await db.commit()
+
+
+async def in_place(session, chat):
+    chat.meta["tags"] = []
+    flag_modified(chat, "meta")  # finds
+    await session.commit()
+
+
+async def merges_a_locked_row(session, file_id, data):
+    file = (await session.execute(select(File).filter_by(id=file_id).with_for_update())).scalars().first()
+    file.data = {**(file.data or {}), **data}
+    book = await repo.get_book(file_id)
+    book.loans += 1
+    file.meta["tags"] = []
+    flag_modified(file, "meta")
+    await session.commit()
+
+
+async def replaces(session, file_id, data):
+    file = await session.get(File, file_id)
+    file.data = {**data, "name": file_id}
+    file.shown = not data.hidden
+    settings = dict(data)
+    file.settings = settings
+    file.name = file.name or "unnamed"
+    flag_modified(file, "data")
+    await session.commit()
+
+
+async def counts_in_memory(db, items):
+    result = await load(items)
+    report = Report()
+    report.count += 1
+    for item in items:
+        report.count += item.size
+    await db.commit()
+    return result, report
+
+
+async def counts_in_sql(session, book_id):
+    await session.execute(update(Book).values(loans=Book.loans + 1).where(Book.id == book_id))
+    await session.commit()

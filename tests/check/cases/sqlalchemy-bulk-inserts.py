@@ -72,3 +72,28 @@ def a_set(seen: set[str], path: str) -> None:
 
 async def one_object(session: AsyncSession, given: ReadingIn) -> None:
     session.add(Reading(**given.model_dump()))
+
+
+def add_documents(session, infos) -> None:
+    for info in infos:  # finds
+        document = Document(name=info["name"])
+        session.add(document)
+
+
+def add_chunks(db, chunks) -> None:
+    made = []
+    for chunk in chunks:  # finds
+        made.append(Chunk(text=chunk))
+    db.add_all(made)
+
+
+def add_roles(session, user) -> None:
+    for role in ("reader", "writer"):
+        session.add(Role(user=user, name=role))
+
+
+def add_documents_in_turn(session, infos) -> None:
+    for info in infos:
+        document = Document(name=info["name"])
+        session.add(document)
+        session.commit()

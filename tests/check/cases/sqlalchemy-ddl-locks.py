@@ -63,3 +63,18 @@ class OfABatch:
 
 
 asyncio.run(with_an_engine())
+
+
+async def check_tables(database) -> None:
+    await database.execute("ALTER TABLE documents ADD COLUMN hash TEXT NULL")  # finds
+    widen = "ALTER TABLE documents ALTER COLUMN name TYPE TEXT"  # finds
+    await database.execute(widen)
+
+
+async def renames(database) -> None:
+    await database.execute("ALTER TABLE documents RENAME TO files")
+
+
+def says_so() -> None:
+    logger.info("ALTER TABLE is done by Alembic")
+    return "ALTER TABLE documents"

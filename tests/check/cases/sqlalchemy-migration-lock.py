@@ -71,4 +71,14 @@ async def a_transaction_of_a_user(session: AsyncSession, key: int) -> None:
 
 
 def another_connection_migrates(config: Config) -> None:
+    command.upgrade(config, "head")  # finds
+
+
+def one_of_all_migrates(config: Config) -> None:
+    with FileLock("migrations.lock"):
+        command.upgrade(config, "head")
+
+
+@app.command()
+def by_hand(config: Config) -> None:
     command.upgrade(config, "head")

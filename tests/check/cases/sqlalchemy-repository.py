@@ -83,3 +83,64 @@ class CheckoutService:
     async def run(self) -> None:
         self.session.add(Order())
         await self.session.commit()
+
+
+def create_token(user_id: str, db: Session) -> str:
+    db.add(Token(user_id))
+    db.commit()  # finds
+    return user_id
+
+
+class Users:
+    async def rename(self, user_id: str, name: str, db: AsyncSession | None = None) -> None:
+        async with get_db_context(db) as session:
+            user = await session.get(User, user_id)
+            user.name = name
+            await session.commit()  # finds
+
+
+@with_session
+def remove_documents(session, name):
+    session.query(Document).filter(Document.name == name).delete()
+    session.commit()  # finds
+
+
+def store(row, db=None):
+    db = db or SessionLocal()
+    db.add(row)
+    db.commit()  # finds
+
+
+# Right: the session was opened here, or comes by a route.
+
+
+def opens_its_own(name: str) -> None:
+    with SessionLocal() as session:
+        session.add(Document(name))
+        session.commit()
+
+
+@router.post("/documents")
+async def a_route(name: str, db: AsyncSession) -> None:
+    db.add(Document(name))
+    await db.commit()
+
+
+async def that_is_a_dependency(db: AsyncSession = Depends(get_db)) -> None:
+    db.add(Document(1))
+    await db.commit()
+
+
+async def that_yields_it(db: AsyncSession):
+    yield db
+    await db.commit()
+
+
+def that_flushes(row, session):
+    session.add(row)
+    session.flush()
+
+
+def of_another_kind(index, changes):
+    index.add(changes)
+    index.commit()
