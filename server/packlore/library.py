@@ -18,6 +18,7 @@ from packlore.pack import KINDS, Category, Document, Impact, Kind, Pack, Rule, r
 if TYPE_CHECKING:
     from packlore.check import Detectors
     from packlore.names import Names
+    from packlore.project import Project
 
 SEEN = 0.95
 """The score of a rule that a detector saw to be broken."""
@@ -30,6 +31,7 @@ class Library:
     has that name, else its folder."""
 
     def __init__(self, packs: Sequence[Pack]) -> None:
+        self.project: Project | None = None  # that of who asks, where it is known
         self.packs = dict(_keyed(packs))
         self._entries = tuple(
             entry
@@ -183,8 +185,7 @@ class Library:
 
     def category_id(self, name: str) -> str:
         """The id of a category given by id or title. NotFoundError names those that exist."""
-        found = self._category_ids.get(name.strip().lower())
-        if found is None:
+        if (found := self._category_ids.get(name.strip().lower())) is None:
             raise NotFoundError(_unknown("category", name, self.categories))
         return found
 
@@ -228,8 +229,7 @@ def _by_impact(entry: Entry) -> tuple[int, str]:
 
 
 def _impact(text: str) -> Impact:
-    impact = Impact.parse(text)
-    if impact is None:
+    if (impact := Impact.parse(text)) is None:
         names = ", ".join(each.label for each in reversed(Impact))
         raise BadArgumentError(f"unknown impact {text[:80]!r}: one of {names}")
     return impact

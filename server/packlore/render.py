@@ -10,6 +10,7 @@ from typing import Any
 from packlore.find import EVERYTHING, Entry, Filter, Hit, english
 from packlore.library import Library
 from packlore.pack import Document, Rule, tokens, visible
+from packlore.project import note, noted
 
 MAX_BRIEF = 700
 """Tokens of a rule in brief; a longer one is cut after a paragraph."""
@@ -33,7 +34,8 @@ def hits(library: Library, query: str, found: Sequence[Hit], where: Filter = EVE
     best = found[0]
     lines = [_head(library, best), ""]
     item = best.item
-    lines.append(brief(item) if isinstance(item, Rule) else excerpt(item))
+    shown = brief(item) if isinstance(item, Rule) else excerpt(item)
+    lines.append(noted(shown, item, library.project))
     if len(found) > 1:
         lines += ["Also:", *_rows(library, found[1:])]
     return "\n".join(lines).rstrip() + "\n"
@@ -201,7 +203,7 @@ def _up_to(library: Library, entries: Sequence[Entry], text: Callable[[Entry], s
     parts: list[str] = []
     spent = 0
     for number, entry in enumerate(entries):
-        part = text(entry)
+        part = noted(text(entry), entry.item, library.project)
         if parts and spent + tokens(part) > MAX_ANSWER:
             rest = entries[number:]
             names = [library.name(each.pack, each.item) for each in rest[:MAX_NAMED]]
@@ -236,4 +238,6 @@ def _row(library: Library, entry: Entry) -> dict[str, Any]:
     }
     if isinstance(item, Rule):
         row["impact"] = item.impact.label
+    if said := note(item, library.project):
+        row["versions"] = said
     return row
