@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from packlore.project.versions import Range, Version, normal, ranged
 
+MAX_VERSION = 40
+"""Characters of a version that is told."""
 MAX_DOTS = 500
 """Dots in one line of TOML: `tomllib` takes quadratic time for a key of many parts."""
 _TABLE = re.compile(r"\[\[packages?\]\]\s*")
@@ -48,7 +50,7 @@ def toml(text: str, file: str) -> Packages:
 
 def _tables(text: str) -> Iterator[tuple[str, str]]:
     inside, name = False, ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line[:1] == "[":
             inside, name = bool(_TABLE.fullmatch(line)), ""
         elif inside and line[:1] in "nv" and (entry := _ENTRY.fullmatch(line)):
@@ -98,7 +100,7 @@ def requirement(text: str) -> tuple[str, Range]:
 
 def python(text: str, file: str) -> Packages:
     """.python-version: the first that names two numbers."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if found := _PYTHON.fullmatch(line.strip()):
             return _pinned([("python", found[1])], file)
     return {}
@@ -109,7 +111,7 @@ def project(text: str, file: str) -> Packages:
     TOML, or has a line of too many dots."""
     import tomllib
 
-    if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
+    if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
         raise ValueError
     known = tomllib.loads(text)
     own, poetry = _table(known, "project"), _table(known, "tool", "poetry")
@@ -149,6 +151,7 @@ def _asking(asked: Iterable[tuple[str, Range]], file: str) -> Packages:
 def _pinned(pins: Iterable[tuple[str, str]], file: str) -> Packages:
     found: dict[str, dict[str, None]] = {}
     for name, version in pins:
-        if Version.parse(version) and (known := normal(name)):
+        told = len(version) <= MAX_VERSION and Version.parse(version)
+        if told and (known := normal(name)):
             found.setdefault(known, {})[version] = None
     return {name: Known(file, versions=tuple(versions)) for name, versions in found.items()}

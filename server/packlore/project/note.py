@@ -19,6 +19,8 @@ from packlore.project.versions import (
     shown,
 )
 
+MAX_SAID = 3
+"""Packages of one rule that are named."""
 MAX_SHOWN = 4
 """Versions of one package that are named."""
 MAX_SENTENCE = 300
@@ -57,11 +59,10 @@ def note(rule: Rule | Document, project: Project | None) -> str:
     known = project.known(wanted)
     for name, (library, versions) in wanted.items():
         found = known.get(name)
-        if found is None or _fits(versions, found):
-            continue
-        said.append(f"Applies to {library} {shown(versions)}; {_there(versions, found)}.")
-        said += _excepted(rule, name, found)
-    return " ".join(said)
+        if found and not _fits(versions, found):
+            there = f"Applies to {library} {shown(versions)}; {_there(versions, found)}."
+            said.append(" ".join((there, *_excepted(rule, name, found))))
+    return " ".join(said[:MAX_SAID])
 
 
 def _pins(found: Known) -> list[Version]:

@@ -20,6 +20,8 @@ _VERSION = re.compile(
 _CLAUSE = re.compile(r"(===|[<>=!~]=|[<>^~]|)\s?(\d[\w.!+*-]{0,60})", re.ASCII)
 _NAME = re.compile(r"[a-z\d](?:[a-z\d._-]{0,80}[a-z\d])?", re.IGNORECASE | re.ASCII)
 _RUN = re.compile(r"[-_.]+")
+MAX_RANGE = 100
+"""Characters of a range; a longer one is taken for none."""
 _PRE = {"a": 0, "alpha": 0, "b": 1, "beta": 1}
 _NEVER = 10**15
 """Sorts after every number of a version."""
@@ -107,7 +109,9 @@ def ranged(text: str, bare: str = "") -> Range:
     """The range in a text such as `>=2.0,<3`; empty for what is none, or holds for all. `bare` is
     the sign of a version that has none, as poetry writes it; else there must be one."""
     found: list[Clause] = []
-    for part in text[:300].split(","):
+    if len(text) > MAX_RANGE:
+        return ()
+    for part in text.split(","):
         clause = _CLAUSE.fullmatch(part.strip())
         if clause is None:
             return ()
