@@ -144,3 +144,13 @@ def test_help_and_completion_name_the_flag(
 def test_the_command_that_a_client_is_told_has_the_flag(pack: Path) -> None:
     arguments = parser().parse_args(["serve", "--no-versions", "--watch"])
     assert any(" serve --watch --no-versions" in each for each in hints(arguments, [pack], 1))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a working folder stays")
+def test_in_a_folder_that_is_gone_rules_are_shown_as_well(
+    pack: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "src" / "a.py").unlink()
+    (project / "src").rmdir()
+    assert main(["show", "asyncio-timeout", "--pack", str(pack)]) == 0
+    assert capsys.readouterr().out.startswith("# Bound each call\n")

@@ -235,6 +235,11 @@ def test_a_file_is_read_again_only_where_it_has_changed(
     for _ in range(5):
         assert project.known(["sqlalchemy"])["sqlalchemy"].versions == ("2.0",)
     assert opened == [root / "uv.lock"]
+    write(root, {"Pipfile.lock": "[" * 100_000, "uv.lock": ""})
+    opened.clear()
+    for _ in range(5):
+        assert project.known(["sqlalchemy"]) == {}
+    assert opened == [root / "uv.lock", root / "Pipfile.lock"], "a broken file, too, once"
     write(root, {"uv.lock": lock("2.1")})
     os.utime(root / "uv.lock", (1, 1))
     assert project.known(["sqlalchemy"])["sqlalchemy"].versions == ("2.1",)

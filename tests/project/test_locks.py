@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packlore.project import locks
@@ -53,6 +53,14 @@ def test_line_by_line_the_same_is_read_as_by_tomllib(text: str) -> None:
     for given_ in (text, text.replace("\n", "\r\n")):
         found = locks.toml(given_, "a")
         assert {name: list(known.versions) for name, known in found.items()} == expected
+
+
+def test_the_name_and_the_version_of_another_table_are_those_of_no_package() -> None:
+    other = '[[metadata.source]]\nname = "zebra"\nversion = "1"\n'
+    assert locks.toml(other, "f") == {}
+    nameless = '[[package]]\nname = "zebra"\n\n[[package]]\nversion = "1"\n'
+    assert locks.toml(nameless, "f") == {}
+    assert locks.toml(f'[[package]]\nname = "lion"\n{other}', "f") == {}
 
 
 @pytest.mark.parametrize("text", [files.PIP_COMPILE, files.UV_EXPORT, files.FREEZE])
@@ -181,6 +189,7 @@ PIECES = st.sampled_from(
 
 
 @pytest.mark.parametrize("parse", PARSERS)
+@settings(deadline=None)
 @given(text=st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=12).map("\n".join)))
 def test_whatever_a_file_holds_is_read_or_refused(parse: Parse, text: str) -> None:
     with suppress(ValueError, RecursionError):  # folder.py takes both for no file

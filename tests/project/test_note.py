@@ -121,14 +121,18 @@ def test_an_exception_is_not_repeated_for_what_is_only_asked_for(
     assert note(item, Project(project)).endswith("asks for >=1.4.")
 
 
+@pytest.mark.parametrize(("words", "told"), [(120, 3), (200, 0)])
 def test_the_line_is_bounded_whatever_the_rule_and_the_lock_hold(
-    tmp_path: Path, project: Path
+    tmp_path: Path, project: Path, words: int, told: int
 ) -> None:
     names = {f"a{number}": ">=2.0" for number in range(500)}
-    item = made(tmp_path, names, "".join(f"- {name} before 2.0 {'x ' * 120}.\n" for name in names))
+    item = made(
+        tmp_path, names, "".join(f"- {name} before 2.0 {'x ' * words}.\n" for name in names)
+    )
     found = note(item, locked(project, **dict.fromkeys(names, " ".join(["1.0", "1." + "0" * 11]))))
     assert "\n" not in found
     assert found.count("Applies to") == 3
+    assert found.count(" before 2.0 x x") == told
     assert tokens(found) < 400
 
 

@@ -122,7 +122,7 @@ def _hidden(library: Library, name: str) -> Entry | None:
 def _library(arguments: argparse.Namespace) -> Library:
     library = Library.open(locate(arguments.pack))
     if not getattr(arguments, "no_versions", True):
-        library.project = Project(Path.cwd())
+        library.project = Project(Path())
     return library
 
 

@@ -81,7 +81,6 @@ class Clause:
     def holds(self, version: Version) -> bool:
         """Whether the version fulfils it."""
         bound, key = self.version, version.key
-        same = version.key[:2] == bound.key[:2]
         if self.every:
             begins = version.begins(bound, len(bound.release))
             return not begins if self.sign == "!=" else begins
@@ -91,9 +90,13 @@ class Clause:
             case "<=":
                 return key <= bound.key
             case ">":
-                return key > bound.key and not (same and version.post and not bound.post)
+                return key > bound.key and not (
+                    key[:3] == bound.key[:3] and version.post and not bound.post
+                )
             case "<":
-                return key < bound.key and not (same and version.early and not bound.early)
+                return key < bound.key and not (
+                    key[:2] == bound.key[:2] and version.early and not bound.early
+                )
             case "!=":
                 return key != bound.key
             case "~=":

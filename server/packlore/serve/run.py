@@ -59,7 +59,7 @@ def serve_stdio(options: Options) -> None:
     log.set_up()
     folders = [Path(each) for each in options.packs]
     library = Library.open(folders)
-    project = Project(Path.cwd()) if options.versions else None
+    project = Project(Path()) if options.versions else None
     server = PackServer(
         library,
         structured=options.structured,
