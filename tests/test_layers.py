@@ -19,7 +19,7 @@ PACKAGE = ROOT / "server" / "packlore"
 FLOORS = (
     ("errors",),
     ("locate", "pack"),
-    ("find", "check"),
+    ("find", "check", "project"),
     ("names",),
     ("library", "author"),
     ("render",),
@@ -54,6 +54,7 @@ INSIDE = {
         ("scan",),
         ("run",),
     ),
+    "project": (("versions",), ("locks",), ("folder",), ("note",)),
     "serve": (
         ("connections", "log", "pages", "review", "stdio"),
         ("tools",),

@@ -30,6 +30,7 @@ from packlore.cli import main
 from packlore.cli.commands import COMMANDS
 from packlore.library import Library
 from packlore.pack.model import tokens
+from packlore.project import Project
 from packlore.serve.bind import DATA_KEY
 from packlore.serve.server import PackServer
 from packlore.serve.tools import PROMPTS, TOOLS
@@ -64,7 +65,8 @@ def hostile(folder: Path, chance: random.Random) -> Path:
         return attack(chance)
 
     def quoted() -> str:
-        return json.dumps(attack(chance))[1:-1]
+        """As YAML escapes it: a pair of `\\u`, as JSON has it, would break the frontmatter."""
+        return "".join(f"\\U{ord(each):08x}" for each in attack(chance))
 
     def frontmatter(**more: str) -> str:
         rows = {"title": quoted(), "category": "asyncio", "impactDescription": quoted(), **more}
@@ -72,11 +74,13 @@ def hostile(folder: Path, chance: random.Random) -> Path:
             f'{name}: ["{quoted()}", x]\n' for name in ("tags", "symptoms", "aliases", "related")
         )
         named = "".join(f'{name}: "{value}"\n' for name, value in rows.items())
-        return f'---\n{named}{lists}applies: {{"{quoted()}": "{quoted()}"}}\n"{quoted()}": 1\n---\n'
+        applies = f'applies: {{"{quoted()}": "{quoted()}", zebra: ">=2.0"}}\n'
+        return f'---\n{named}{lists}{applies}"{quoted()}": 1\n---\n'
 
     body = (
         f"# Zebra {plain()}\n\nzebra {plain()} &#27;[2J\n\n## Incorrect: {plain()}\n\n"
         f"```python\nzebra('{plain()}')\n```\n\n## Correct: {plain()}\n\n```python\n{plain()}\n```\n"
+        f"\n## Exceptions\n\n- Zebra before 2.0 is {plain()}.\n"
         f"\n## References\n\n- [{plain()}](nowhere{plain()}.md)\n"
     )
     skill = f'---\nname: "own{quoted()}"\ndescription: "{quoted()}"\nmetadata:\n  version: "1.0.0{quoted()}"\n---\n'
@@ -104,6 +108,19 @@ def hostile(folder: Path, chance: random.Random) -> Path:
         with suppress(OSError, ValueError):  # Windows takes few of them
             write(folder, {f"rules/a{character}{number}.md": "# T\n"})
     return folder
+
+
+def works_on(folder: Path, chance: random.Random) -> Path:
+    """A project with an attack in each place of a lock and of what it asks for."""
+    (folder / ".git").mkdir(parents=True)
+    tables = "".join(
+        f'[[package]]\nname = "{name}"\nversion = "{version}"\n'
+        for name in ("zebra", f"zebra{attack(chance)}")
+        for version in ("1.0", f"1.0{attack(chance)}")
+    )
+    asked = json.dumps([f"zebra>=1{attack(chance)}", "zebra>=1"])
+    project = f"[project]\ndependencies = {asked}\n"
+    return write(folder, {"uv.lock": tables, "pyproject.toml": project})
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -174,7 +191,9 @@ async def test_what_a_client_is_told_is_clean(
     tmp_path: Path, chance: random.Random, structured: bool
 ) -> None:
     library = Library.open([hostile(tmp_path / "pack", chance)])
-    async with Client(PackServer(library, structured=structured), mode="auto") as client:
+    project = Project(works_on(tmp_path / "project", chance))
+    server = PackServer(library, structured=structured, project=project)
+    async with Client(server, mode="auto") as client:
         assert_clean(client.instructions)
         assert_clean(client.server_info)
         for listed in (await client.list_tools(), await client.list_prompts()):
@@ -188,6 +207,9 @@ async def test_what_a_client_is_told_is_clean(
                 assert tokens(content.text) <= render.MAX_ANSWER * 1.1  # type: ignore[union-attr]
                 data = result.structured_content or (result.meta or {}).get(DATA_KEY, {})
                 assert len(data.get("items", [])) <= render.MAX_ROWS
+                if arguments in ({"query": "zebra"}, {"category": "asyncio"}):
+                    noted = "Applies to zebra >=2.0; uv.lock has 1.0. Zebra before 2.0 is A"
+                    assert (noted in content.text) is (name != "list_rules")  # type: ignore[union-attr]
                 if name == "load_category":
                     assert data["items"]
         for name, asked in ASKED.items():
@@ -246,8 +268,8 @@ def test_what_the_command_line_says_is_clean(
 ) -> None:
     folder = hostile(tmp_path / "pack", chance)
     written = {f"code/a{name}.py": f"zebra('{attack(chance)}')\n" for name in SEQUENCES}
-    write(tmp_path, {**written, "code/b.py": b"\xff"})
-    monkeypatch.chdir(tmp_path)
+    write(works_on(tmp_path / "project", chance), {**written, "code/b.py": b"\xff"})
+    monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setattr("sys.stdin", io.StringIO(f'{{"\x1b[2J": "{attack(chance)}'))
     packs = [] if command in ("init", "completion") else ["--pack", str(folder)]
     for arguments in LINES[command]:
@@ -255,6 +277,8 @@ def test_what_the_command_line_says_is_clean(
         said = capsys.readouterr()
         assert_clean([said.out, said.err])
         assert said.out + said.err or code == 0
+        if arguments in (["zebra"], ["--json", "zebra"], ["--brief", "asyncio-zebra"]):
+            assert "Applies to zebra >=2.0; uv.lock has 1.0." in said.out
         if "--json" in arguments and command != "check":  # there a path is that of the file
             assert_clean(json.loads(said.out))
 

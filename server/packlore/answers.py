@@ -10,6 +10,7 @@ from packlore import render
 from packlore.find import EVERYTHING, Entry, Filter, Hit, english
 from packlore.library import Library
 from packlore.pack import Document, Rule, visible
+from packlore.project import noted
 
 LEAST_BESIDE = 0.03
 """The score from which on a hit is named beside a sure one."""
@@ -27,9 +28,9 @@ def hits(library: Library, query: str, found: Sequence[Hit], where: Filter = EVE
     if best.sure == "weak":
         lines += [*_about(best.item), ""]
     else:
-        lines.append(
-            render.brief(best.item) if isinstance(best.item, Rule) else render.excerpt(best.item)
-        )
+        item = best.item
+        text = render.brief(item) if isinstance(item, Rule) else render.excerpt(item)
+        lines.append(noted(text, item, library.project))
     least = LEAST_BESIDE if best.sure == "sure" else 0.0
     if others := [each for each in found[1:] if each.score >= least]:
         lines += ["Also:", *(render.line(library, Entry(each.pack, each.item)) for each in others)]

@@ -18,6 +18,7 @@ from packlore.pack import KINDS, Category, Document, Impact, Kind, Pack, Rule, r
 if TYPE_CHECKING:
     from packlore.check import Detectors
     from packlore.names import Names
+    from packlore.project import Project
 
 SEEN = {"error": 0.95, "warning": 0.85}  # as was measured
 """The score of a rule that a detector saw to be broken, by its level."""
@@ -30,6 +31,7 @@ class Library:
     has that name, else its folder."""
 
     def __init__(self, packs: Sequence[Pack]) -> None:
+        self.project: Project | None = None  # that of who asks, where it is known
         self.packs = dict(_keyed(packs))
         self._entries = tuple(
             entry
@@ -223,13 +225,11 @@ def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:
 
 
 def _by_impact(entry: Entry) -> tuple[int, str]:
-    item = entry.item
-    return (-item.impact if isinstance(item, Rule) else 0, item.id)
+    return (-entry.item.impact if isinstance(entry.item, Rule) else 0, entry.item.id)
 
 
 def _impact(text: str) -> Impact:
-    impact = Impact.parse(text)
-    if impact is None:
+    if (impact := Impact.parse(text)) is None:
         names = ", ".join(each.label for each in reversed(Impact))
         raise BadArgumentError(f"unknown impact {text[:80]!r}: one of {names}")
     return impact

@@ -10,6 +10,7 @@ from typing import Any
 from packlore.find import Entry
 from packlore.library import Library
 from packlore.pack import Document, Rule, tokens, visible
+from packlore.project import note, noted
 
 MAX_BRIEF = 700
 """Tokens of a rule in brief; a longer one is cut after a paragraph."""
@@ -157,7 +158,7 @@ def _up_to(library: Library, entries: Sequence[Entry], text: Callable[[Entry], s
     parts: list[str] = []
     spent = 0
     for number, entry in enumerate(entries):
-        part = text(entry)
+        part = noted(text(entry), entry.item, library.project)
         if parts and spent + tokens(part) > MAX_ANSWER:
             rest = entries[number:]
             names = [library.name(each.pack, each.item) for each in rest[:MAX_NAMED]]
@@ -186,4 +187,6 @@ def row(library: Library, entry: Entry) -> dict[str, Any]:
     }
     if isinstance(item, Rule):
         row["impact"] = item.impact.label
+    if said := note(item, library.project):
+        row["versions"] = said
     return row

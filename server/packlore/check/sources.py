@@ -18,7 +18,7 @@ from packlore.check.syntax import language_of
 from packlore.errors import BadArgumentError
 
 MAX_FILE = 512 * 1024
-"""Bytes of a file of code. People write modules of up to 450 KB (LightRAG's kg/postgres_impl.py);
+"""Bytes of a file of code. People write modules of up to 450 KB by hand;
 larger ones were written by a program."""
 SKIPPED = frozenset(
     {"node_modules", "__pycache__", "__pypackages__", "site-packages", "venv", "build", "dist"}

@@ -59,6 +59,13 @@ def parser() -> argparse.ArgumentParser:
             "so in a pipe, too; never sends no colours",
         )
 
+    def noted(command: argparse.ArgumentParser, more: str = "") -> None:
+        text = (
+            "do not say where a rule does not apply to a version that the project of the working "
+            "folder has locked, or asks for in its pyproject.toml"
+        )
+        command.add_argument("--no-versions", action="store_true", help=text + more)
+
     command = add(
         "search",
         "find rules by an error message, code, a task or words",
@@ -70,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--tag", default="", help="only what has this tag")
     command.add_argument("--kind", default="", help="rule, reference, example, checklist or asset")
     command.add_argument("--limit", type=int, default=5, help=f"hits, 1 to {MAX_LIMIT} (5)")
+    noted(command)
     reads(command)
     command.add_argument(
         "--stdin", action="store_true", help="with --json: one query a line, one answer a line"
@@ -82,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         help="an id or a path in the pack; also _template and _sections",
     )
     command.add_argument("--brief", action="store_true", help="without the wrong example and links")
+    noted(command)
     reads(command)
     command = add("list", "list categories, rules and documents", "packlore list asyncio")
     command.add_argument("category", nargs="?", default="", help="only this category")
@@ -170,6 +179,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="send data as structured content, for hosts that show a model both it and the text",
     )
+    noted(command, "; over HTTP that is never said")
     command = add(
         "completion",
         "print a script by which a shell completes commands, ids and categories",

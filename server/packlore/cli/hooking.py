@@ -21,6 +21,7 @@ from packlore.check import Finding, Level, edits, language_of, matches, run, set
 from packlore.cli import terminal
 from packlore.library import Library
 from packlore.locate import locate
+from packlore.project import LOCKS
 
 MAX_INPUT = 4 * 1024 * 1024
 """Characters that a client may send: the edit and what its tool answered."""
@@ -29,10 +30,8 @@ MAX_TOLD = 8
 MAX_KNOWN = 2_000
 """Findings of one session that are remembered."""
 MANIFESTS = (
+    *LOCKS,
     "pyproject.toml",
-    "uv.lock",
-    "poetry.lock",
-    "pdm.lock",
     "requirements*.txt",
     "requirements/*.txt",
     "Pipfile",

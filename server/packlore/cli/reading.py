@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from packlore.cli import terminal
@@ -13,6 +14,7 @@ from packlore.find import Entry
 from packlore.library import Library
 from packlore.locate import locate
 from packlore.pack import Document, Rule
+from packlore.project import Project
 
 
 def search(arguments: argparse.Namespace) -> int:
@@ -50,9 +52,11 @@ def show(arguments: argparse.Namespace) -> int:
     library = _library(arguments)
     entries = [_hidden(library, each) or library.get(each) for each in arguments.ids]
     if arguments.json:
+        known = render.item_rows(library, entries)
+        library.project = None  # a row says it; the text is the rule's own
         rows = [
             {**row, "path": entry.item.path, "text": render.whole(library, [entry])}
-            for entry, row in zip(entries, render.item_rows(library, entries), strict=True)
+            for entry, row in zip(entries, known, strict=True)
         ]
         terminal.data({"items": rows})
         return 0
@@ -116,7 +120,10 @@ def _hidden(library: Library, name: str) -> Entry | None:
 
 
 def _library(arguments: argparse.Namespace) -> Library:
-    return Library.open(locate(arguments.pack))
+    library = Library.open(locate(arguments.pack))
+    if not getattr(arguments, "no_versions", True):
+        library.project = Project(Path())
+    return library
 
 
 def _filters(arguments: argparse.Namespace) -> dict[str, str]:

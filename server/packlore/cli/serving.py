@@ -48,6 +48,7 @@ def serve(arguments: argparse.Namespace) -> int:
         packs=tuple(map(str, folders)),
         structured=arguments.structured,
         watch=arguments.watch,
+        versions=not arguments.no_versions,
         **more,
     )
     if not arguments.http and sys.stdin.isatty():
@@ -67,7 +68,8 @@ def hints(arguments: argparse.Namespace, folders: Sequence[Path], rules: int) ->
     words = [*first, "serve"]
     if arguments.pack:
         words += [word for each in folders for word in ("--pack", str(each.resolve()))]
-    words += [f"--{name}" for name in ("structured", "watch") if getattr(arguments, name)]
+    flags = ("structured", "watch", "no_versions")
+    words += [f"--{name.replace('_', '-')}" for name in flags if getattr(arguments, name)]
     config = {"mcpServers": {"packlore": {"command": command, "args": words}}}
     return (
         f"serving {rules} rules; waiting for an MCP client on this terminal's input; Ctrl-C ends it",

@@ -15,6 +15,7 @@ import anyio
 
 from packlore.errors import BadArgumentError, PackError
 from packlore.library import Library
+from packlore.project import Project
 from packlore.serve import log, stdio
 from packlore.serve.log import say
 from packlore.serve.server import PackServer
@@ -34,10 +35,12 @@ STOP_TIMEOUT = 10
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to serve. `hosts` and `origins` are the header values that are let in."""
+    """How to serve. `hosts` and `origins` are the header values that are let in. `versions` is
+    heeded over stdio alone: over HTTP the working folder is not the caller's."""
 
     packs: tuple[str, ...]
     structured: bool = False
+    versions: bool = True
     watch: bool = False
     host: str = "127.0.0.1"
     port: int = 8765
@@ -56,7 +59,14 @@ def serve_stdio(options: Options) -> None:
     log.set_up()
     folders = [Path(each) for each in options.packs]
     library = Library.open(folders)
-    server = PackServer(library, structured=options.structured, watched=options.watch, local=True)
+    project = Project(Path()) if options.versions else None
+    server = PackServer(
+        library,
+        structured=options.structured,
+        watched=options.watch,
+        local=True,
+        project=project,
+    )
 
     async def run() -> None:
         async with _watch(options, server, library):

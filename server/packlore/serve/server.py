@@ -30,6 +30,7 @@ from starlette.applications import Starlette
 
 from packlore.library import Library
 from packlore.pack import visible
+from packlore.project import Project
 from packlore.serve.bind import prompt, tool
 from packlore.serve.log import without_rich
 from packlore.serve.pages import paged
@@ -53,8 +54,11 @@ class PackServer(MCPServer[Any]):
         structured: bool = False,
         watched: bool = False,
         local: bool = False,
+        project: Project | None = None,
     ) -> None:
-        """`local` where the client's files are those of this process."""
+        """`local` where the client's files are those of this process; `project` is what it works
+        on, where answers are to say what does not hold for the versions there."""
+        self._project = project
         self._tools, self._prompts = Tools(library), Prompts(library)
         hint = _WATCHED_HINT if watched else _HINT
         self._skills = SkillsExtension(hint.ttl_ms)
@@ -89,6 +93,7 @@ class PackServer(MCPServer[Any]):
                 await self._bus.publish(ResourceUpdated(uri=uri))
 
     def _load(self, library: Library) -> None:
+        library.project = self._project
         self._tools.library = self._prompts.library = self._library = library
         self._skills.load(library)
         self._resources = resources(library)
