@@ -211,11 +211,10 @@ class Library:
 
 def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:
     names = Counter(pack.name for pack in packs)
-    taken: set[str] = set()
-    numbers: Counter[str] = Counter()  # how often each name was numbered, to begin with the next
+    taken, numbers = set[str](), Counter[str]()  # how often a name was numbered
     for pack in packs:
-        key = pack.name if names[pack.name] == 1 else pack.folder or pack.name
         name = pack.folder or pack.name
+        key = pack.name if names[pack.name] == 1 else name
         while key in taken:
             numbers[name] += 1
             key = f"{name}-{numbers[name] + 1}"

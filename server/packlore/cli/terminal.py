@@ -30,7 +30,7 @@ PLAIN = "text"
 """The language that has no colours."""
 MAX_BLOCK = 4_096
 """Characters of a block that gets colours: of 100 lines of code few have more."""
-MAX_COLOURED = 64 * 1024
+MAX_COLOURED = 32 * 1024
 """Characters of code that get colours in one answer."""
 
 
