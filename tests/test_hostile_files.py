@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +32,7 @@ from packlore.serve.tools import (
     instructions,
 )
 from tests.packs import own, rule, write
+from tests.proofs.harness import ROOT
 
 HEX = "0x" + "f" * 5_000
 SEXAGESIMAL = "1:00" + ":00" * 200
@@ -74,6 +78,23 @@ def test_one_bad_file_takes_nothing_else_down(name: str, tmp_path: Path) -> None
     json.dumps(pack.frontmatter)
     assert "asyncio-timeout" in render.catalogue(library)
     author.problems(pack)
+
+
+@pytest.mark.parametrize("depth", [33, 1_000, 31_000])
+@pytest.mark.parametrize("unit", ["- ", "? ", "? - "])
+def test_a_frontmatter_of_any_depth_ends_no_process(unit: str, depth: int, tmp_path: Path) -> None:
+    text = f"---\ntitle: T\n? a\n: {unit * (depth * 2 // len(unit))}x\n---\n# Deep\n"
+    folder = own(tmp_path, **{"rules__asyncio-deep.md": text})
+    listed = subprocess.run(
+        [sys.executable, "-m", "packlore", "list", "--pack", str(folder)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "server")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "asyncio-deep" in listed.stdout
+    assert "asyncio-timeout" in listed.stdout
 
 
 def test_folders_deeper_than_python_recurses_are_refused(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ FLOORS = (
 # Inside a package the same: each module may import those of the rows above it.
 INSIDE = {
     "pack": (
-        ("model", "markdown", "starter", "values"),
+        ("model", "markdown", "starter", "values", "write"),
         ("frontmatter",),
         ("parse",),
         ("categories",),

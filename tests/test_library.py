@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +17,8 @@ from packlore import render
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.library import MAX_LIMIT, Library
 from packlore.pack.assemble import assemble
-from packlore.pack.model import PackFile
-from tests.packs import own, rule
+from packlore.pack.model import Pack, PackFile
+from tests.packs import SKILL, own, rule
 from tests.proofs.harness import ROOT
 
 
@@ -191,6 +195,51 @@ def test_a_name_that_several_packs_have_is_refused(tmp_path: Path) -> None:
     assert library.search("bound each call", pack="two")[0].pack == "two"
     with pytest.raises(NotFoundError, match="'same' is the name of several packs: one, two"):
         library.search("bound each call", pack="same")
+
+
+def packs(*named: tuple[str, str]) -> list[Pack]:
+    """Packs of one file, by name and folder."""
+    return [
+        assemble(
+            (PackFile("SKILL.md", SKILL.format(name=json.dumps(name)).encode(), "text/markdown"),),
+            (),
+            folder=folder,
+            folder_name="x",
+        )
+        for name, folder in named
+    ]
+
+
+def test_each_pack_of_one_name_has_a_key_and_a_uri_of_its_own() -> None:
+    library = Library(packs(("x-2", ""), ("x", ""), ("x", ""), ("x", ""), ("x-3", ""), ("x", "")))
+    assert list(library.packs) == ["x-2", "x", "x-3", "x-4", "x-3-2", "x-5"]
+    library = Library(packs(("x", "a/b"), ("x", "a/c"), ("x", "a/2/d"), ("x", "a/e"), ("x", "")))
+    assert library.roots == {
+        "a/b": "skill://a/x",
+        "a/c": "skill://a/2/x",
+        "a/2/d": "skill://a/2/2/x",
+        "a/e": "skill://a/3/x",
+        "x": "skill://x",
+    }
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_packs_of_one_name_are_numbered_in_linear_time(folders: bool) -> None:
+    """Eight times as many may take 8 times as long, and 64 times where the cost is quadratic."""
+
+    def spent(size: int) -> float:
+        (one,) = packs(("x", ""))
+        many = [replace(one, folder=f"p{n}" if folders else "") for n in range(size)]
+        best = float("inf")
+        for _ in range(3):
+            gc.collect()
+            start = time.thread_time()
+            assert len(set(Library(many).roots.values())) == size
+            best = min(best, time.thread_time() - start)
+        return best
+
+    spent(10)
+    assert spent(4_000) < 28 * spent(500)
 
 
 def test_a_category_that_one_pack_lacks_is_told(library: Library, tmp_path: Path) -> None:

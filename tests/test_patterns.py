@@ -72,7 +72,6 @@ TEXTS: dict[str, str] = {
     "pack.categories._SECTION": "1. Asyncio x (asyncio-1, HIGH) y",
     "pack.form.LINK": "[a b]( <c.md> 'd')",
     "pack.form._RANGE": ">=3.11,<4, != 3.12.1",
-    "pack.frontmatter._INDENTED": "a:\n" + " -?\t" * 8,
     "pack.lint.VERSION": "12.3.45rc1",
     "pack.lint._ADDRESS": "https+a.b-c:d",
     "pack.lint._NAME": "ab-c1-d",

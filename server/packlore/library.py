@@ -213,13 +213,13 @@ class Library:
 
 def _keyed(packs: Sequence[Pack]) -> Iterator[tuple[str, Pack]]:
     names = Counter(pack.name for pack in packs)
-    taken: set[str] = set()
+    taken, numbers = set[str](), Counter[str]()  # how often a name was numbered
     for pack in packs:
-        key = pack.name if names[pack.name] == 1 else pack.folder or pack.name
-        number = 2
+        name = pack.folder or pack.name
+        key = pack.name if names[pack.name] == 1 else name
         while key in taken:
-            key = f"{pack.folder or pack.name}-{number}"
-            number += 1
+            numbers[name] += 1
+            key = f"{name}-{numbers[name] + 1}"
         taken.add(key)
         yield key, pack
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import islice
@@ -97,14 +98,14 @@ def _forms(name: str) -> Iterator[str]:
 def _paths(packs: Mapping[str, Pack]) -> Iterator[tuple[str, str]]:
     """The key of each pack and the path of its skill; the last segment is the skill's name."""
     taken: set[str] = set()
+    numbers: Counter[str] = Counter()  # how often each path was numbered, to begin with the next
     for key, pack in packs.items():
         parent = PurePosixPath(pack.folder).parent.parts if pack.folder else ()
         name = pack.name if pack.name.strip(".") else "pack"  # `..` would lead elsewhere
-        path = _path(*parent, name)
-        number = 2
+        path = wanted = _path(*parent, name)
         while path in taken:
-            path = _path(*parent, str(number), name)
-            number += 1
+            numbers[wanted] += 1
+            path = _path(*parent, str(numbers[wanted] + 1), name)
         taken.add(path)
         yield key, path
 

@@ -7,17 +7,20 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from packlore import answers, render
-from packlore.cli import main
+from packlore.cli import main, terminal
+from packlore.cli.terminal import LANGUAGES, MAX_BLOCK, MAX_COLOURED, PLAIN, lexer
 from packlore.library import Library
 from tests.cli.terminal import SEQUENCE, SERVER, Terminal, at_terminal
 from tests.packs import own, rule, write
 
 pytest.importorskip("rich", reason="the command line lays out with it")
+from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]  # it comes with rich
 
 HOSTILE = "".join(map(chr, [*range(9), *range(11, 32), *range(0x7F, 0xA0)])) + (
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -58,6 +61,61 @@ def test_code_is_highlighted(pack: str) -> None:
     _, out = at_terminal("show", "--pack", pack, "asyncio-timeout")
     (line,) = [line for line in out.splitlines() if "read_bounded" in line]
     assert re.search(r"\x1b\[[39][1-6]mawait\x1b\[0m", line)
+
+
+def test_each_language_that_gets_colours_is_one_of_pygments() -> None:
+    for name in (*LANGUAGES, PLAIN):
+        assert get_lexer_by_name(name)
+
+
+@pytest.mark.parametrize(
+    ("info", "size", "wanted"),
+    [
+        ("python", MAX_BLOCK, "python"),
+        ("Python title='x'", 1, "python"),
+        ("python", MAX_BLOCK + 1, PLAIN),
+        ("adl", 1, PLAIN),
+        ("", 1, PLAIN),
+        ("  ", 1, PLAIN),
+    ],
+)
+def test_few_languages_and_short_blocks_get_colours(info: str, size: int, wanted: str) -> None:
+    assert lexer(info, size) == wanted
+
+
+def coloured_lines(text: str) -> int:
+    shown = terminal._laid_out(text, "always", "")
+    return sum("await" in line and "mawait" in line for line in shown.splitlines())
+
+
+def test_code_gets_colours_up_to_a_bound_and_is_shown_whole() -> None:
+    block = "```python\n" + "await read_all()\n" * 200 + "```\n\n"
+    blocks = MAX_COLOURED // 3_400 + 3
+    shown = bare(terminal._laid_out(block * blocks, "always", ""))
+    assert shown.count("await read_all()") == 200 * blocks
+    assert coloured_lines(block) == 200
+    assert coloured_lines(block * blocks) == MAX_COLOURED // 3_400 * 200
+    long = "```python\n" + "await read_all()\n" * 300 + "```\n"
+    assert coloured_lines(long) == 0
+    assert bare(terminal._laid_out(long, "always", "")).count("await read_all()") == 300
+
+
+@pytest.mark.parametrize("language", ["adl", "python"])
+def test_a_block_takes_no_more_time_than_it_has_bytes(language: str) -> None:
+    """Eight times the size may take 8 times as long, and 64 times where the cost is quadratic."""
+
+    def spent(size: int) -> float:
+        blocks = (f"```{language}\n{unit * size}x\n```\n\n" for unit in (" ", " \n", '"', "{"))
+        text = "".join(blocks)
+        best = float("inf")
+        for _ in range(2):
+            start = time.thread_time()
+            terminal._laid_out(text, "always", "")
+            best = min(best, time.thread_time() - start)
+        return best
+
+    spent(10)
+    assert spent(16_000) < 28 * spent(2_000)
 
 
 def test_a_link_shows_where_it_leads(pack: str) -> None:

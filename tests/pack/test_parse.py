@@ -99,6 +99,10 @@ def test_aliases_are_refused_for_they_grow_without_bound() -> None:
         "\n" + "\n".join(" " * n + "a:" for n in range(1, 40)),
         "\n " + "- " * 40 + "x",
         "\n " + "? " * 40 + "x",
+        "1\n? b\n: " + "- " * 40 + "x",
+        "1\n? b\n: " + "? " * 40 + "x",
+        "1\n? [b]\n: " + "- - ? " * 15 + "x",
+        "1\n? " + "? - " * 20 + "x",
     ],
 )
 def test_what_is_too_deep_for_the_stack_is_refused(value: str) -> None:

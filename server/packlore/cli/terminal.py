@@ -8,15 +8,30 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from packlore.pack import visible
 
 if TYPE_CHECKING:
+    from markdown_it.token import Token
     from rich.console import Console, ConsoleOptions, RenderResult
 
 _TICKS = re.compile(r"`+")
 _HEADER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
+LANGUAGES = frozenset(
+    """
+    bash diff docker dockerfile go ini java javascript js json python py rust sh sql
+    toml ts typescript yaml yml
+    """.split()  # noqa: SIM905 a list of strings is no easier to read
+)
+"""Languages whose code gets colours. Pygments reads 600, and many of them in quadratic time,
+among them HCL and console sessions."""
+PLAIN = "text"
+"""The language that has no colours."""
+MAX_BLOCK = 4_096
+"""Characters of a block that gets colours: of 100 lines of code few have more."""
+MAX_COLOURED = 32 * 1024
+"""Characters of code that get colours in one answer."""
 
 
 def line(text: str) -> str:
@@ -80,9 +95,15 @@ def is_coloured(color: str, environ: Mapping[str, str] = os.environ) -> bool:
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
+def lexer(info: str, size: int) -> str:
+    """The lexer for a block of `size` characters, by what stands behind the marks of its fence."""
+    language = (info.split() or [""])[0].lower()
+    return language if language in LANGUAGES and size <= MAX_BLOCK else PLAIN
+
+
 def _laid_out(text: str, color: str, head: str) -> str:
     from rich.console import Console
-    from rich.markdown import Markdown
+    from rich.markdown import CodeBlock, Markdown, MarkdownElement
     from rich.segment import Segment
     from rich.style import Style
     from rich.text import Text
@@ -101,13 +122,33 @@ def _laid_out(text: str, color: str, head: str) -> str:
         theme=Theme({"markdown.code": "bold cyan"}),  # rich's own is on black, on any ground
     )
 
+    left = MAX_COLOURED
+
+    class Code(CodeBlock):
+        """A block of code; the pack says in which language it is."""
+
+        @classmethod
+        def create(cls, markdown: Markdown, token: Token) -> CodeBlock:
+            nonlocal left
+            size = len(token.content)
+            language = lexer(token.info, size) if size <= left else PLAIN
+            left -= size if language != PLAIN else 0
+            return cls(language, markdown.code_theme)
+
+    class Document(Markdown):
+        elements: ClassVar[dict[str, type[MarkdownElement]]] = {
+            **Markdown.elements,
+            "fence": Code,
+            "code_block": Code,
+        }
+
     class Shown:
         """The text; an entity of HTML may have become what `visible` took out of it."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             for part in _parts(text):
                 # A link is shown with its address, not behind its text.
-                made = Markdown(part, code_theme="ansi_dark", hyperlinks=False)
+                made = Document(part, code_theme="ansi_dark", hyperlinks=False)
                 for piece in console.render(made, options):
                     if not piece.control:
                         yield Segment(visible(piece.text), piece.style)

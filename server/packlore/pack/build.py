@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from packlore.errors import PackError
+from packlore.pack import write
 from packlore.pack.lint import INDEX, MAX_SKILL, VERSION
 from packlore.pack.model import Pack, tokens
 from packlore.pack.read import read
@@ -35,7 +36,8 @@ Derive = Callable[[Pack], tuple[str, str]]
 
 def build(folder: Path, *, check: bool = False, also: Sequence[Derive] = ()) -> list[str]:
     """Write what derives from the pack in `folder`, and what `also` derives from it; with `check`
-    nothing. Answers with the paths that were stale, relative to `folder`."""
+    nothing. Answers with the paths that were stale, relative to `folder`. PackError, and nothing
+    written, where one of them is a link or lies behind one."""
     packs = read(folder)
     if len(packs) != 1:
         raise PackError(f"{folder} holds {len(packs)} packs: build one at a time")
@@ -46,6 +48,7 @@ def build(folder: Path, *, check: bool = False, also: Sequence[Derive] = ()) -> 
         )
     files: list[tuple[str, str | None]] = list(derived(pack, folder))
     files += [derive(pack) for derive in also]
+    write.refuse_links(folder, (name for name, _ in files))
     stale = []
     for name, text in files:
         path = folder / name
@@ -58,14 +61,15 @@ def build(folder: Path, *, check: bool = False, also: Sequence[Derive] = ()) -> 
                 path.unlink()
                 continue
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(text.encode())
+            write.replace(path, text.encode())
     return stale
 
 
 def derived(pack: Pack, folder: Path) -> Iterator[tuple[str, str | None]]:
     """Each derived file and its text; None for one that is to go. Of SKILL.md the list of rules
     derives, where it marks one, and of manifests their version. PackError where one cannot be
-    read, or where INDEX is not ours."""
+    read, is a link, or where INDEX is not ours."""
+    write.refuse_links(folder, MANIFESTS)
     yield from _lists(pack)
     yield "metadata.json", json.dumps(metadata(pack), indent=2, ensure_ascii=False) + "\n"
     for name in MANIFESTS:

@@ -10,6 +10,7 @@ from pathlib import Path
 from packlore.errors import NoPackError
 from packlore.pack.assemble import assemble
 from packlore.pack.model import Pack, PackFile, Problem
+from packlore.pack.write import is_link
 
 SERVED_FOLDERS = ("rules", "references", "examples", "checklists", "assets")
 MAX_FILE = 2 * 1024 * 1024
@@ -75,7 +76,9 @@ def _nested(folder: Path, depth: int) -> Iterator[Path]:
         children = sorted(
             Path(entry)
             for entry in os.scandir(folder)
-            if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED
+            if entry.is_dir(follow_symlinks=False)
+            and entry.name not in _SKIPPED
+            and not is_link(Path(entry))
         )
     except OSError:
         return
@@ -89,7 +92,6 @@ def _nested(folder: Path, depth: int) -> Iterator[Path]:
 def _read_pack(folder: Path, root: Path) -> Pack:
     files: list[PackFile] = []
     problems: list[Problem] = []
-    inside = folder.resolve()
 
     def refuse(path: Path, reason: str) -> None:
         name = path.relative_to(folder).as_posix()
@@ -97,7 +99,7 @@ def _read_pack(folder: Path, root: Path) -> Pack:
 
     for path in _walk(folder, refuse):
         name = path.relative_to(folder).as_posix()
-        read = _read_file(path, name, inside)
+        read = _read_file(path, name)
         if isinstance(read, Problem):
             problems.append(read)
         else:
@@ -107,18 +109,18 @@ def _read_pack(folder: Path, root: Path) -> Pack:
         tuple(files),
         tuple(problems),
         folder="" if folder == root else place,
-        folder_name=_shown(inside.name),
+        folder_name=_shown(folder.resolve().name),
     )
 
 
 def _walk(folder: Path, refuse: Callable[[Path, str], None]) -> Iterator[Path]:
-    """The served files in a stable order, links to folders among them (to be refused). `refuse`
+    """The served files in a stable order, links among them (to be refused). `refuse`
     is told of the folders that are not looked into."""
     if os.path.lexists(folder / "SKILL.md"):
         yield folder / "SKILL.md"
     for name in SERVED_FOLDERS:
         top = folder / name
-        if top.is_symlink():
+        if is_link(top):
             yield top
         elif top.is_dir():
             yield from _below(top, refuse)
@@ -139,7 +141,7 @@ def _below(top: Path, refuse: Callable[[Path, str], None]) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _SKIPPED:
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_dir(follow_symlinks=False) and not is_link(Path(entry)):
                 folders.append((Path(entry), depth + 1))
             elif not entry.name.endswith((".pyc", "~")):
                 yield Path(entry)
@@ -149,7 +151,7 @@ def _below(top: Path, refuse: Callable[[Path, str], None]) -> Iterator[Path]:
             left += reversed(folders)
 
 
-def _read_file(path: Path, name: str, inside: Path) -> PackFile | Problem:
+def _read_file(path: Path, name: str) -> PackFile | Problem:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -157,20 +159,20 @@ def _read_file(path: Path, name: str, inside: Path) -> PackFile | Problem:
     if not name.isprintable():  # it would forge a line of a log or a list
         return Problem(_shown(name), 1, "file-name", "left out: its name holds control characters")
     try:
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            return Problem(name, 1, "link-outside", "left out: a link that leaves the pack")
+        if is_link(path):
+            # Nor one that stays in the pack: what it leads to is served by its own name, or lies
+            # where nothing is served, as .git/config.
+            message = "left out: a link, and none is followed: put its file there itself"
+            return Problem(name, 1, "link", message)
         status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            return Problem(name, 1, "link-folder", "left out: a link to a folder")
         if not stat.S_ISREG(status.st_mode):
             return Problem(name, 1, "not-a-file", "left out: not a regular file")
         if status.st_size > MAX_FILE:
             size = f"left out: {status.st_size:,} bytes, and at most {MAX_FILE:,} are served"
             return Problem(name, 1, "file-size", size)
         data = path.read_bytes()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        reason = getattr(error, "strerror", None) or str(error)
-        return Problem(name, 1, "unreadable", f"left out: {reason}")
+    except OSError as error:
+        return Problem(name, 1, "unreadable", f"left out: {error.strerror or error}")
     return PackFile(name, data, _mime(path.suffix.lower(), data))
 
 

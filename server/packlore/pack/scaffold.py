@@ -17,6 +17,7 @@ from packlore.errors import BadArgumentError, NotFoundError, PackError
 from packlore.pack.categories import prefix
 from packlore.pack.model import Category, Pack, PackFile
 from packlore.pack.starter import DETECTOR, EXAMPLE, EXAMPLE_ID, PROOF, SECTIONS, SKILL, TEMPLATE
+from packlore.pack.write import refuse_links
 
 TEMPLATE_FILE = "rules/_template.md"
 PROOFS = "tests/proofs"
@@ -77,6 +78,7 @@ def new_rule(pack: Pack, folder: Path, name: str) -> New:
     files = {rule: filled(own.get(TEMPLATE_FILE, TEMPLATE), name, category)}
     steps = [f"{rule}: the title, and the blocks Incorrect and Correct"]
     if (folder / PROOFS).is_dir():
+        refuse_links(folder, (f"{PROOFS}/_template.py",))
         proof = f"{PROOFS}/test_{name.replace('-', '_')}.py"
         files[proof] = _template(folder / PROOFS / "_template.py", PROOF).replace(PLACEHOLDER, name)
         steps.append(f"{proof}: what each block does with the same work; run it")
@@ -100,13 +102,14 @@ def new_rule(pack: Pack, folder: Path, name: str) -> New:
 
 def write(folder: Path, files: Mapping[str, str], also: tuple[str, ...] = ()) -> None:
     """Write new files into `folder`. PackError, and nothing written, where one of them or of
-    `also` is there already."""
+    `also` is there already or lies behind a link."""
     for name in (*files, *also):
         if os.path.lexists(folder / name):
             raise PackError(f"{folder / name} is there already: nothing was written")
         for parent in (folder / name).parents:
             if parent.exists() and not parent.is_dir():
                 raise PackError(f"{parent} is no folder: nothing was written")
+    refuse_links(folder, (*files, *also))
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
