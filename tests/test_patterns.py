@@ -32,6 +32,12 @@ TEXTS: dict[str, str] = {
     "check.edits._PATCHED": "*** Update File: a b",
     "check.ignores._COMMENT": "a  # packlore: ignore[b, c-d] e",
     "check.imports._BETWEEN": "from a import (b, # c\n d)",
+    "check.lookups._ALONE": "$NAME_1",
+    "check.lookups._CAUGHT": "$$$NAME_1",
+    "check.lookups._PLAIN": "a_1",
+    "check.words._PLAIN": "^(commit|flush|roll_back)$",
+    "check.words._VARIABLE": "$$$A_1 b",
+    "check.words._WORD": "async def a_1",
     "check.places._TEST_FILE": "a_test.py",
     "check.places._WILD": "**/a/*.p?",
     "check.scan._VARIABLE": "a $B_1 $$C",
@@ -114,7 +120,6 @@ BOUNDED: dict[str, Callable[[str], object]] = {"pack.categories._SECTION": categ
 """Where what is given to a pattern is cut first, the function that cuts it."""
 DYNAMIC = {
     "check.places._pattern",
-    "check.scan._words",
     "cli.hooking._depends",
     "pack.lint._stands",
 }

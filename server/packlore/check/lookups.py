@@ -38,7 +38,7 @@ MAX_PATTERN = 60_000
 """Characters of a regular expression: ast-grep refuses one that takes 10 MiB once it is compiled,
 and a character takes about a hundred bytes."""
 _NEVER = {"regex": r"[^\s\S]"}
-_CAUGHT = re.compile(r"\$+([A-Z][A-Z0-9_]*)")
+_CAUGHT = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 _ALONE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 _PLAIN = re.compile(r"\w", re.ASCII)
 
