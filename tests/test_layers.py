@@ -44,9 +44,9 @@ INSIDE = {
         ("index", "learn"),
     ),
     "check": (
-        ("changes", "edits", "model", "places", "syntax"),
+        ("edits", "git", "model", "places", "syntax"),
         ("baseline", "ignores", "imports", "report", "settings", "sources", "utilities"),
-        ("detectors",),
+        ("changes", "detectors"),
         ("scan",),
         ("run",),
     ),

@@ -26,8 +26,6 @@ LONGEST = 40
 """Characters of a text below, so that its pieces are few."""
 
 TEXTS: dict[str, str] = {
-    "check.changes._FILE": "a\n+++ b/c d\n",
-    "check.changes._HUNK": "@@ -1,2 +3,4 @@ a\n",
     "check.detectors._NAME": "a_1.b.C",
     "check.edits._PATCHED": "*** Update File: a b",
     "check.ignores._COMMENT": "a  # packlore: ignore[b, c-d] e",

@@ -30,6 +30,10 @@ def repository(folder: Path) -> Path:
     return folder
 
 
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
+
+
 FILES = {
     "a.py": "",
     "b/c.py": "",

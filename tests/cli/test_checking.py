@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -127,6 +128,50 @@ def test_with_staged_the_text_of_the_next_commit_is_read(
     code, out, err = check(capsys, "--staged")
     assert (code, out.split(" ")[0], err) == (1, "app/b.py:5:5:", "packlore: 1 errors in 1 files\n")
     assert check(capsys, "--staged", "--diff", "HEAD")[0] == 2
+
+
+EVASIONS: dict[str, dict[str, str | bytes]] = {
+    "lone CRs above": {"app/a.py": b"# " + b"\r" * 20 + b"\n" + BAD.encode()},
+    "binary by its attributes": {"app/a.py": BAD, ".gitattributes": "*.py -diff\n"},
+    "a line like the head of a file": {"app/a.py": f"x\n'\n++ b/none.py\n'\nx = 1\n{BAD}"},
+    "a line like the head of a hunk": {"app/a.py": f"x\n@@ -1 +1 @@\n{BAD}"},
+    "a name with what git quotes": {'app/n\x01é"\\.py': BAD},
+    "a name like a stage": {"0:a.py": BAD, "a.py": "x = 1\n"},
+    "a name like a magic": {":(exclude)a.py": BAD},
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has none of the names")
+@pytest.mark.parametrize("kind", EVASIONS)
+def test_no_commit_hides_its_lines_from_a_diff(
+    project: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    write(project, {"app/a.py": "x\n'\n'\nx = 1\n"})
+    commit(project)
+    write(project, EVASIONS[kind])
+    subprocess.run(["git", "add", "."], check=True)
+    for arguments in (["--staged"], ["--diff", "HEAD"]):
+        code, out, _ = check(capsys, *arguments)
+        assert (code, out.count(": error: ")) == (1, 1)
+    commit(project)
+    assert check(capsys, "--diff", "HEAD~1")[0] == 1
+    assert check(capsys, "--diff", "HEAD")[0] == 0
+
+
+def test_no_commit_hides_its_lines_from_a_diff_by_an_encoding(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Git would write the file as UTF-16, which here is readable code, and compare what it keeps."""
+    write(project, {"app/a.py": "x = 1\n"})
+    commit(project)
+    code = (BAD + " " * (len(BAD) % 2)).encode()
+    attributes = "app/a.py working-tree-encoding=UTF-16LE\n"
+    write(project, {"app/a.py": code, ".gitattributes": attributes})
+    commit(project)
+    (project / "app/a.py").unlink()
+    subprocess.run(["git", "checkout", "-q", "app/a.py"], check=True)
+    assert (project / "app/a.py").read_bytes() == code
+    assert check(capsys, "--diff", "HEAD~1")[0] == 1
 
 
 def test_a_baseline_is_written_and_then_only_new_findings_are_told(

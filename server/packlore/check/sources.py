@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from packlore.check.git import git, rows
 from packlore.check.model import Trouble
 from packlore.check.places import matches
 from packlore.check.syntax import language_of
@@ -36,17 +36,23 @@ class Source:
 
 
 def sources(
-    given: Sequence[Path], root: Path, languages: Iterable[str], exclude: tuple[str, ...] = ()
+    given: Sequence[Path],
+    root: Path,
+    languages: Iterable[str],
+    exclude: tuple[str, ...] = (),
+    *,
+    with_git: bool = True,
 ) -> Iterator[Source | Trouble]:
     """The files below what is given, in a stable order, each once: of a folder those in languages
-    that are asked for, which git does not ignore, and that no glob excludes. A file that is named
-    itself is always meant. BadArgumentError for what is not there."""
+    that are asked for, which git does not ignore, and that no glob excludes. Without git those of
+    hidden folders, of virtual environments and of SKIPPED are left out instead. A file that is
+    named itself is always meant. BadArgumentError for what is not there."""
     known = frozenset(languages)
     seen: set[str] = set()
     for start in given:
         if not start.exists():
             raise BadArgumentError(f"nothing at {start}: give files or folders of code")
-        found = [start] if start.is_file() else sorted(_files(start))
+        found = [start] if start.is_file() else sorted(_files(start, with_git))
         for place in found:
             path = shown(place, root)
             wanted = place == start or language_of(path) in known
@@ -116,8 +122,8 @@ def _is_inside(place: Path, folder: Path) -> bool:
         return False
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    tracked = _tracked(folder)
+def _files(folder: Path, with_git: bool) -> Iterator[Path]:
+    tracked = _tracked(folder) if with_git else None
     if tracked is not None:
         yield from (folder / each for each in tracked)
         return
@@ -138,12 +144,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _tracked(folder: Path) -> list[str] | None:
     """What git tracks below a folder, or would; None where there is no git or no repository."""
-    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others"]
     try:
-        found = subprocess.check_output(
-            [*command, "--exclude-standard"], stderr=subprocess.DEVNULL, timeout=60
-        )
-    except (OSError, subprocess.SubprocessError):
+        found = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    except BadArgumentError:
         return None
-    names = [os.fsdecode(each) for each in found.split(b"\0") if each]
-    return [each for each in dict.fromkeys(names) if os.path.lexists(folder / each)]
+    return [each for each in dict.fromkeys(rows(found)) if os.path.lexists(folder / each)]

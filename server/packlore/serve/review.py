@@ -44,13 +44,14 @@ def of_code(library: Library, code: str) -> Review:
 
 
 def of_files(library: Library, paths: Sequence[str], root: Path) -> Review:
-    """What is seen in files at or below `root`, and in no others."""
+    """What is seen in files at or below `root`, and in no others. Git is not asked which of them it
+    ignores: who lets an agent ask has not said that this repository may be trusted."""
     places = [Path(root, each) for each in paths]
     for each in places:
         if not each.resolve().is_relative_to(root.resolve()):
             raise BadArgumentError(f"{str(each)[:200]} is not below the working folder")
     languages = {each.language for each in library.detectors.all}
-    found = list(sources.sources(places, root, languages))
+    found = list(sources.sources(places, root, languages, with_git=False))
     files = [each for each in found if isinstance(each, sources.Source)]
     if len(files) > MAX_FILES:
         raise BadArgumentError(
