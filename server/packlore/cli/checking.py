@@ -49,7 +49,12 @@ def check(arguments: argparse.Namespace) -> int:
     level = Level.parse(arguments.min_level or "") or given.min_level or Level.ERROR
     if arguments.write_baseline:
         place = Path(arguments.write_baseline)
-        place.write_text(baseline.written(seen.findings), encoding="utf-8", newline="\n")
+        place.write_text(
+            baseline.written(seen.findings),
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="\n",
+        )
         terminal.tell(f"packlore: {len(seen.findings)} findings are known by {place}")
         return 0
     known = arguments.baseline or (given.root / given.baseline if given.baseline else "")

@@ -17,7 +17,17 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from packlore.check import Finding, Level, edits, language_of, matches, run, settings, sources
+from packlore.check import (
+    Finding,
+    Level,
+    edits,
+    language_of,
+    matches,
+    report,
+    run,
+    settings,
+    sources,
+)
 from packlore.cli import terminal
 from packlore.library import Library
 from packlore.locate import locate
@@ -93,7 +103,7 @@ def _in(source: sources.Source, edit: edits.Edit, library: Library) -> list[Find
 
 def _text(found: list[Finding]) -> str:
     rows = [
-        f"- {each.path}:{each.line}, {each.rule}: {each.message}. Do: {each.note}"
+        f"- {report.brief(each.path)}:{each.line}, {each.rule}: {each.message}. Do: {each.note}"
         for each in found[:MAX_TOLD]
     ]
     if len(found) > MAX_TOLD:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from packlore.pack import line as line  # noqa: PLC0414 - the commands take it from here
 from packlore.pack import visible
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
 _TICKS = re.compile(r"`+")
 _HEADER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
-
-
-def line(text: str) -> str:
-    """Visible text on one line: a line end may be part of a file's name."""
-    return visible(text).replace("\n", "\\n")
 
 
 def plain(text: str) -> None:

@@ -18,7 +18,7 @@ from packlore.pack.model import (
     tokens,
 )
 from packlore.pack.read import SERVED_FOLDERS, files, read
-from packlore.pack.values import visible
+from packlore.pack.values import line, visible
 
 # Modules that only authors need are named, not imported: a search is a process of its own.
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Rule",
     "build",
     "files",
+    "line",
     "lint",
     "read",
     "scaffold",
