@@ -44,7 +44,7 @@ INSIDE = {
         ("index", "learn"),
     ),
     "check": (
-        ("edits", "git", "model", "places", "syntax"),
+        ("edits", "files", "git", "model", "places", "syntax"),
         ("baseline", "ignores", "imports", "report", "settings", "sources", "utilities"),
         ("changes", "detectors"),
         ("scan",),

@@ -31,7 +31,7 @@ TEXTS: dict[str, str] = {
     "check.ignores._COMMENT": "a  # packlore: ignore[b, c-d] e",
     "check.imports._BETWEEN": "from a import (b, # c\n d)",
     "check.places._TEST_FILE": "a_test.py",
-    "check.places._WILD": "**/a/*.p?",
+    "check.places._STARS": "a*b**c",
     "check.scan._VARIABLE": "a $B_1 $$C",
     "cli.complete._SAFE": "a@b%c+d=e:f,g./h-1",
     "cli.terminal._HEADER": "---\na: b\nc: d\n---\n",
@@ -95,7 +95,7 @@ TEXTS: dict[str, str] = {
 BOUNDED: dict[str, Callable[[str], object]] = {"pack.categories._SECTION": categories.section}
 """Where what is given to a pattern is cut first, the function that cuts it."""
 DYNAMIC = {
-    "check.places._pattern",
+    "check.places._name",
     "check.scan._words",
     "cli.hooking._depends",
     "pack.lint._stands",

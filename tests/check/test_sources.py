@@ -140,7 +140,7 @@ def test_files_that_no_people_wrote_are_told(tmp_path: Path) -> None:
         str(read(Source(tmp_path / name, name))) for name in ("large.py", "folder.py", "no.py")
     ]
     assert reasons == [
-        "large.py: not checked: 262,145 bytes, and at most 262,144 are read",
+        "large.py: not checked: over 262,144 bytes",
         "folder.py: not checked: not a regular file",
-        "no.py: not checked: not a regular file",
+        "no.py: not checked: No such file or directory",
     ]

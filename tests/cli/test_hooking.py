@@ -121,6 +121,21 @@ def test_many_findings_are_counted(
     assert "- and 12 more: packlore check" in text
 
 
+def test_what_a_project_depends_on_is_read_to_a_limit(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = Path("/proc/self/pagemap")
+    if not endless.exists():
+        pytest.skip("there is none")
+    (project / "requirements.txt").unlink()
+    (project / "requirements.txt").symlink_to(endless)
+    write(project, {"uv.lock": "somelib"})
+    assert "a.py:6" in said(edit(project, "    time.sleep(2)\n"), capsys, monkeypatch)
+    write(project, {f"requirements/{n}.txt": "other" for n in range(100)})
+    write(project, {"uv.lock": "other", "package.json": "somelib"})
+    assert said(edit(project, "    time.sleep(1)\n"), capsys, monkeypatch) == ""
+
+
 def test_a_folder_of_somebody_else_is_not_trusted(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

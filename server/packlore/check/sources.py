@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from packlore.check.files import whole
 from packlore.check.git import git, rows
 from packlore.check.model import Trouble
 from packlore.check.places import matches
@@ -76,15 +77,11 @@ def shown(place: Path, root: Path) -> str:
 def read(source: Source) -> str | Trouble:
     """The text of a file, or why it is not checked."""
     if source.data is not None:
+        if len(source.data) > MAX_FILE:
+            return Trouble(source.path, f"not checked: over {MAX_FILE:,} bytes")
         return text_of(source.path, source.data)
     try:
-        if not source.place.is_file():
-            return Trouble(source.path, "not checked: not a regular file")
-        size = source.place.stat().st_size
-        if size > MAX_FILE:
-            reason = f"not checked: {size:,} bytes, and at most {MAX_FILE:,} are read"
-            return Trouble(source.path, reason)
-        data = source.place.read_bytes()
+        data = whole(source.place, MAX_FILE)
     except OSError as error:
         return Trouble(source.path, f"not checked: {error.strerror or error}")
     return text_of(source.path, data)

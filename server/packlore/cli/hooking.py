@@ -15,12 +15,14 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from packlore.check import (
     Finding,
     Level,
     edits,
+    files,
     language_of,
     matches,
     report,
@@ -52,6 +54,10 @@ MANIFESTS = (
     "package.json",
 )
 """Where a project says what it depends on."""
+
+
+MAX_MANIFESTS, MAX_MANIFEST = 40, 8 * 1024 * 1024
+"""Files of those that are looked at, and bytes of one."""
 
 
 def hook(arguments: argparse.Namespace) -> int:
@@ -121,12 +127,14 @@ def _depends(root: Path, library: Library) -> bool:
     known = re.compile(
         rf"(?<![\w.-])(?:{'|'.join(map(re.escape, sorted(names)))})(?![\w-])", re.IGNORECASE
     )
-    return any(
-        known.search(path.read_text(encoding="utf-8", errors="replace"))
-        for glob in MANIFESTS
-        for path in root.glob(glob)
-        if path.is_file() and path.stat().st_size < 8 * 1024 * 1024
-    )
+    found = (path for glob in MANIFESTS for path in root.glob(glob))
+    return any(known.search(_manifest(path)) for path in islice(found, MAX_MANIFESTS))
+
+
+def _manifest(path: Path) -> str:
+    with suppress(OSError):
+        return files.whole(path, MAX_MANIFEST).decode("utf-8", "replace")
+    return ""
 
 
 def _new(session: str, found: Iterable[Finding]) -> list[Finding]:
