@@ -72,6 +72,9 @@ def detectors(pack: Pack) -> tuple[tuple[Detector, ...], tuple[Problem, ...]]:
                 found.append(_detector(given, where.stem, shared, found))
             except _RefusedError as refused:
                 problems.append(_problem(file.path, refused, number))
+            except Exception as error:  # noqa: BLE001 - one detector costs no other, whatever it is
+                said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                problems.append(_problem(file.path, _RefusedError("detector", said), number))
     return _agreeing(found, problems), tuple(problems)
 
 

@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from packlore.check.syntax import language
 from packlore.pack import Pack, PackFile, Problem, visible
+from packlore.pack import documents as read_all
 
 UTILITIES = "assets/_utils/"
 """Where a pack keeps the utility rules that its detectors share, one in each file; `sgconfig.yml`
 names the folder for ast-grep itself."""
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_FILE = 64 * 1024
 """Bytes of a file of detectors."""
 
@@ -26,8 +24,8 @@ def documents(file: PackFile, problems: list[Problem]) -> Iterator[object]:
         problems.append(Problem(file.path, 1, "detector", message))
         return
     try:
-        yield from yaml.load_all(file.data.decode("utf-8"), Loader=_LOADER)
-    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
+        yield from read_all(file.data.decode("utf-8"))
+    except Exception as error:  # noqa: BLE001 - PyYAML lets through what its constructors raise
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
         message = f"left out: not readable as YAML: {visible(reason)}"

@@ -4,6 +4,7 @@ Comes in: a folder of Markdown files with frontmatter. Goes out: frozen packs, e
 Problem, and for authors what derives from a pack. Never: an opinion on a query, or a line printed.
 """
 
+from packlore.pack.frontmatter import documents
 from packlore.pack.markdown import FENCE, HEADING
 from packlore.pack.model import (
     KINDS,
@@ -35,6 +36,7 @@ __all__ = [
     "Problem",
     "Rule",
     "build",
+    "documents",
     "files",
     "line",
     "lint",
