@@ -121,7 +121,9 @@ def test_what_our_own_code_stumbles_over_costs_only_itself(
 
     monkeypatch.setattr(sys.modules["packlore.check.detectors"], "reason_against", stumbles)
     _, problems = found(pack(tmp_path, ("rules/asyncio-timeout.yml", GOOD)))
-    assert problems == ["rules/asyncio-timeout.yml:1: error: detector left out: TypeError: two lines"]
+    assert problems == [
+        "rules/asyncio-timeout.yml:1: error: detector left out: TypeError: two lines"
+    ]
 
 
 def test_one_of_several_in_a_file_costs_only_itself(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_finding_says_where_what_and_what_to_do(
     assert (code, err) == (1, "packlore: 1 errors in 2 files\n")
     assert out.split("\n") == [
         "app/a.py:5:5: error: asyncio-timeout: it waits",
-        "    time.sleep(1)",
+        "    | time.sleep(1)",
         "  do: wait otherwise (packlore show asyncio-timeout)",
         "",
     ]
@@ -204,6 +204,26 @@ def test_programs_get_json_and_sarif_and_github_gets_annotations(
     code, out, err = check(capsys, "--github")
     assert (code, out.split(",")[0]) == (1, "::error file=app/a.py")
     assert "app/broken.py: not checked:" in err
+
+
+def test_no_code_and_no_name_is_a_command_in_a_log_of_github(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runner takes a line for one that begins with `::` after spaces, or holds `##[`."""
+    call = 'time.sleep("""##[add-mask]x\n::stop-commands::x""", ::x)\n'
+    named = (
+        {} if os.name == "nt" else {"::error ::a.py": f"import time\n{call}", "##[a].py": b"\xff"}
+    )
+    write(project, {"app/a.py": f'x = """\n::stop-commands::t""", {call}', **named})
+    for arguments in ([], ["--json"], ["--sarif"], ["--github"]):
+        _, out, err = check(capsys, *arguments)
+        rows = (out + err).splitlines()
+        assert not [each for each in rows if "##[" in each and not each.startswith("::error file")]
+        begun = [each for each in rows if each.strip().startswith("::")]
+        assert bool(begun) == ("--github" in arguments)
+        assert all(each.startswith("::error file=") for each in begun)
+    found = json.loads(check(capsys, "--json")[1])["findings"]
+    assert any("##[add-mask]" in each["code"] for each in found)
 
 
 def test_a_pack_without_detectors_has_nothing_to_ask(

@@ -18,12 +18,17 @@ _GITHUB = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "notice"}
 
 
 def text(findings: Sequence[Finding]) -> str:
-    """Three lines for each: where and what, the code, what to do."""
+    """Three lines for each: where and what, the code, what to do. None of them begins with what
+    stands in a file, since in a log of GitHub a line that begins with `::` is a command."""
     return "".join(
-        f"{line(each.path)}:{each.line}:{each.column}: {each.level.label}: {each.rule}: "
-        f"{each.message}\n    {each.code}\n  do: {each.note} (packlore show {each.rule})\n"
+        f"{_begun(line(each.path))}:{each.line}:{each.column}: {each.level.label}: {each.rule}: "
+        f"{each.message}\n    | {each.code}\n  do: {each.note} (packlore show {each.rule})\n"
         for each in findings
     )
+
+
+def _begun(path: str) -> str:
+    return f"./{path}" if path.startswith((":", " ")) else path
 
 
 def summary(findings: Sequence[Finding], files: int, less: Mapping[str, int]) -> str:

@@ -174,7 +174,7 @@ def _tell(
         shown = [
             replace(each, path=Path(os.path.relpath(root / each.path)).as_posix()) for each in told
         ]
-        terminal.plain(report.text(shown))
+        terminal.plain(terminal.inert(report.text(shown)))
     for each in seen.troubles:
         terminal.tell(f"packlore: {each}")
     terminal.tell(f"packlore: {report.summary(told, seen.files, seen.less)}")

@@ -20,6 +20,12 @@ _TICKS = re.compile(r"`+")
 _HEADER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
 
 
+def inert(text: str) -> str:
+    """Text in which no log of GitHub sees a command in the old form, `##[name]`, which counts
+    wherever it stands in a line (https://github.com/actions/runner, ActionCommand.cs)."""
+    return text.replace("##[", "##\\[")
+
+
 def plain(text: str) -> None:
     """Text of our own, as it stands."""
     print(text, end="", flush=True)
@@ -27,12 +33,12 @@ def plain(text: str) -> None:
 
 def say(text: str) -> None:
     """One line on stdout, whoever reads it."""
-    print(line(text))
+    print(inert(line(text)))
 
 
 def tell(text: str) -> None:
     """One line on stderr."""
-    print(line(text), file=sys.stderr)
+    print(inert(line(text)), file=sys.stderr)
 
 
 def progress(text: str) -> None:
@@ -46,7 +52,7 @@ def data(value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if visible(text) != text:
         text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
-    print(text)
+    print(text.replace("##[", "#\\u0023["))  # see inert
 
 
 def is_laid_out(color: str) -> bool:
