@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from packlore.check import Trouble
-from packlore.check.sources import MAX_FILE, Source, read, sources, text_of
+from packlore.check.sources import ENCODINGS, MAX_FILE, Source, read, sources, text_of
 from packlore.errors import BadArgumentError
 from tests.packs import write
 
@@ -100,6 +102,21 @@ def test_code_is_read_in_the_encoding_that_it_names(data: bytes, text: str) -> N
     assert text_of("x.py", data) == text
 
 
+@pytest.mark.parametrize("name", sorted(ENCODINGS))
+def test_each_encoding_is_read_in_a_time_that_grows_with_the_text(name: str) -> None:
+    assert codecs.lookup(name).name == name
+
+    def spent(size: int) -> float:
+        times = []
+        for piece in (b"a", b"-", b"\xa1\xa2", b"\x81\x40"):
+            start = time.thread_time()
+            text_of("x.py", f"# coding: {name}\n".encode() + piece * (size // len(piece)))
+            times.append(time.thread_time() - start)
+        return max(times)
+
+    assert min(spent(240_000) for _ in range(3)) < 24 * max(spent(30_000), 0.0005)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -107,6 +124,11 @@ def test_code_is_read_in_the_encoding_that_it_names(data: bytes, text: str) -> N
         (b"# coding: nonsense\n", "unknown encoding"),
         (b"# coding: latin-1\n# coding: utf-8\n\xff\0", "NUL byte"),
         (b"x\0", "NUL byte"),
+        *(
+            (f"# coding: {each}\nx = 1".encode(), f"not checked: its encoding is {each}")
+            for each in ("punycode", "idna", "utf-7", "unicode_escape", "raw_unicode_escape", "hz")
+        ),
+        (b"# coding: rot13\nx = 1", "not checked: "),
         ("x".encode("utf-16"), "not checked: "),
     ],
 )

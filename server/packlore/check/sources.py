@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -20,6 +21,17 @@ from packlore.errors import BadArgumentError
 
 MAX_FILE = 256 * 1024
 """Bytes of a file of code; larger ones were written by a program."""
+ENCODINGS = frozenset(
+    {"ascii", "utf-8", "utf-8-sig", "big5", "cp437", "cp850", "cp866", "cp932", "cp949"}
+    | {"euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "koi8-r", "koi8-u", "mac-roman"}
+    | {
+        "shift_jis",
+        *(f"iso8859-{n}" for n in range(1, 17) if n != 12),
+        *(f"cp125{n}" for n in range(9)),
+    }
+)
+"""In which code is read, by the names that `codecs` gives them: of one that a comment names some
+take the square of a text, such as punycode, and some read what Python would run otherwise."""
 SKIPPED = frozenset(
     {"node_modules", "__pycache__", "__pypackages__", "site-packages", "venv", "build", "dist"}
 )
@@ -94,6 +106,8 @@ def text_of(path: str, data: bytes) -> str | Trouble:
     python = path.endswith((".py", ".pyi"))
     try:
         name = tokenize.detect_encoding(io.BytesIO(data).readline)[0] if python else "utf-8-sig"
+        if codecs.lookup(name).name not in ENCODINGS:
+            return Trouble(path, f"not checked: its encoding is {name[:40]}")
         text = data.decode(name)
     except (SyntaxError, LookupError, ValueError) as error:
         return Trouble(path, f"not checked: {' '.join(str(error).split())[:120]}")
