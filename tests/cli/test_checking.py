@@ -211,10 +211,14 @@ def test_no_code_and_no_name_is_a_command_in_a_log_of_github(
 ) -> None:
     """The runner takes a line for one that begins with `::` after spaces, or holds `##[`."""
     call = 'time.sleep("""##[add-mask]x\n::stop-commands::x""", ::x)\n'
-    named = (
-        {} if os.name == "nt" else {"::error ::a.py": f"import time\n{call}", "##[a].py": b"\xff"}
+    names: dict[str, str | bytes] = {"::error ::a.py": f"import time\n{call}", "##[a].py": b"\xff"}
+    write(
+        project,
+        {
+            "app/a.py": f'x = """\n::stop-commands::t""", {call}',
+            **({} if os.name == "nt" else names),
+        },
     )
-    write(project, {"app/a.py": f'x = """\n::stop-commands::t""", {call}', **named})
     for arguments in ([], ["--json"], ["--sarif"], ["--github"]):
         _, out, err = check(capsys, *arguments)
         rows = (out + err).splitlines()
