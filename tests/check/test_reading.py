@@ -78,6 +78,8 @@ def test_neither_detectors_nor_utilities_are_asked_for_by_themselves(tmp_path: P
         (GOOD.replace("message:", "massage:"), "unknown key massage"),
         (GOOD.replace("asyncio-timeout", "pooling-other"), "its id is asyncio-timeout, or begins"),
         (GOOD.replace("python", "cobol"), "unknown language 'cobol'"),
+        (GOOD.replace("python", "yaml"), "Yaml is not checked here, but Cpp, Go, JavaScript"),
+        (GOOD.replace("python", "java"), "Java is not checked here, but Cpp, Go, JavaScript"),
         (GOOD.replace("error", "fatal"), "severity is none of error, warning, hint"),
         (GOOD.replace("wait otherwise", "''"), "note is missing"),
         (GOOD.replace("wait otherwise", "x" * 400), "note has 400 characters, at most 300"),

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from packlore.check.model import Detector, Level
-from packlore.check.syntax import available, language, reason_against
+from packlore.check.syntax import CHECKED, available, language, reason_against
 from packlore.check.utilities import documents, used, utilities, walks_siblings
 from packlore.pack import Pack, Problem, visible
 
@@ -108,6 +108,9 @@ def _detector(
     name = language(texts["language"])
     if name is None:
         raise _RefusedError("detector-language", f"unknown language {texts['language'][:40]!r}")
+    if name not in CHECKED:
+        message = f"{name} is not checked here, but {', '.join(sorted(CHECKED))}"
+        raise _RefusedError("detector-language", message)
     level = Level.parse(str(given.get("severity", "hint")))
     if level is None:
         raise _RefusedError("detector-level", "severity is none of error, warning, hint")
