@@ -23,6 +23,14 @@ rule: {pattern: time.sleep($$$)}
 """
 
 
+def turning(times: int) -> str:
+    """A rule that looks up and down again, so often within itself."""
+    rule = "kind: string"
+    for _ in range(times):
+        rule = f"inside: {{stopBy: end, has: {{stopBy: end, all: [{{kind: call}}, {{{rule}}}]}}}}"
+    return f"kind: call, {rule}"
+
+
 def pack(tmp_path: Path, *files: tuple[str, str]) -> Path:
     """A pack with the rules asyncio-timeout and pooling-other, and these detectors."""
     folder = clean(tmp_path, **{"rules__pooling-other.md": rule(category="pooling")})
@@ -78,6 +86,12 @@ def test_neither_detectors_nor_utilities_are_asked_for_by_themselves(tmp_path: P
         (GOOD.replace("message:", "massage:"), "unknown key massage"),
         (GOOD.replace("asyncio-timeout", "pooling-other"), "its id is asyncio-timeout, or begins"),
         (GOOD.replace("python", "cobol"), "unknown language 'cobol'"),
+        (GOOD.replace("pattern: time.sleep($$$)", turning(3)), "looks up and down again 3 times within"),
+        (GOOD.replace("pattern: time.sleep($$$)", turning(5)), "looks up and down again 5 times within"),
+        (GOOD.replace("pattern: time.sleep($$$)", "matches: a") + "utils: {" + ", ".join(
+            f"{one}: {{kind: call, inside: {{matches: {two}}}}}" for one, two in ("ab", "cd", "ef")) + ", "
+         + ", ".join(f"{one}: {{has: {{matches: {two}}}}}" for one, two in ("bc", "de", "fg"))
+         + ", g: {kind: call}}", "looks up and down again 3 times within"),
         (GOOD.replace("python", "yaml"), "Yaml is not checked here, but Cpp, Go, JavaScript"),
         (GOOD.replace("python", "java"), "Java is not checked here, but Cpp, Go, JavaScript"),
         (GOOD.replace("error", "fatal"), "severity is none of error, warning, hint"),
@@ -176,6 +190,11 @@ def test_utilities_are_shared_and_one_that_is_odd_costs_its_users_alone(tmp_path
     code = "time.sleep(1)\ndef f():\n    time.sleep(2)\n"
     seen = scan("x.py", code, "Python", Detectors(detectors(own)[0])).findings
     assert [each.line for each in seen] == [3]
+
+
+def test_a_detector_may_look_up_and_down_again_twice(tmp_path: Path) -> None:
+    text = GOOD.replace("pattern: time.sleep($$$)", turning(2))
+    assert found(pack(tmp_path, ("rules/asyncio-timeout.yml", text))) == (["asyncio-timeout"], [])
 
 
 def test_a_pack_of_another_language_has_detectors_too(tmp_path: Path) -> None:

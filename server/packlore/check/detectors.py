@@ -14,13 +14,16 @@ from typing import Any
 
 from packlore.check.model import Detector, Level
 from packlore.check.syntax import CHECKED, available, language, reason_against
-from packlore.check.utilities import documents, used, utilities, walks_siblings
+from packlore.check.utilities import documents, turns, used, utilities, walks_siblings
 from packlore.pack import Pack, Problem, visible
 
 MAX_DETECTORS = 400
 """Detectors of a pack."""
 MAX_GLOB, MAX_STARS = 200, 6
 """Characters and stars of a glob: with each star a search for it takes more."""
+MAX_TURNS = 2
+"""See `turns`. What a detector has with two is bounded by what its kinds leave of a file; of those
+that name no kind, each takes the time of one by the number of nodes once more."""
 MAX_TEXT = 300
 """Characters of a message or a note: each is a line."""
 KEYS = frozenset(
@@ -123,6 +126,9 @@ def _detector(
     if walks_siblings(config, 0):
         message = "follows and precedes look at the neighbour only; use has in what holds both"
         raise _RefusedError("detector-siblings", message)
+    if (found := turns(config)) > MAX_TURNS:
+        message = f"it looks up and down again {found} times within each other, at most {MAX_TURNS}"
+        raise _RefusedError("detector-turns", message)
     if available() and (reason := reason_against(config, name)):
         raise _RefusedError("detector", f"ast-grep: {reason}")
     metadata = given.get("metadata") or {}

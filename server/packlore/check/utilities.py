@@ -76,3 +76,35 @@ def walks_siblings(config: object, depth: int) -> bool:
             if (key in ("follows", "precedes") and far) or walks_siblings(value, depth + 1):
                 return True
     return isinstance(config, list) and any(walks_siblings(each, depth + 1) for each in config)
+
+
+def turns(config: Mapping[str, Any]) -> int:
+    """How often a rule looks up the tree and, from there, down again, one within the other: each
+    time it may look at the whole file, so that its time grows by one more power of the size."""
+    known = config.get("utils") or {}
+    counted: dict[tuple[str, bool], int] = {}
+
+    def count(given: object, up: bool) -> int:
+        if isinstance(given, list):
+            return max((count(each, up) for each in given), default=0)
+        if not isinstance(given, dict):
+            return 0
+        return max((named(key, value, up) for key, value in given.items()), default=0)
+
+    def named(key: object, value: object, up: bool) -> int:
+        match key:
+            case "inside":
+                return count(value, True)
+            case "has":
+                return up + count(value, False)
+            case "nthChild":  # among its siblings
+                return 1 + count(value, False)
+            case "matches" if isinstance(value, str):
+                if (value, up) not in counted:
+                    counted[value, up] = 0  # one that names itself is refused by ast-grep
+                    counted[value, up] = count(known.get(value), up)
+                return counted[value, up]
+            case _:
+                return count(value, up)
+
+    return count({key: value for key, value in config.items() if key != "utils"}, False)
