@@ -64,7 +64,8 @@ def hostile(folder: Path, chance: random.Random) -> Path:
         return attack(chance)
 
     def quoted() -> str:
-        return json.dumps(attack(chance))[1:-1]
+        text = json.dumps(attack(chance))[1:-1]
+        return text.replace("\\udb40\\udc41", "\\U000e0041")  # YAML has no pairs
 
     def frontmatter(**more: str) -> str:
         rows = {"title": quoted(), "category": "asyncio", "impactDescription": quoted(), **more}
