@@ -17,7 +17,7 @@ ERROR = (
 CONNECT = """\
 Connect Claude Code, then ask it to use the python-backend rules:
 
-  claude mcp add packlore -- {python} -m packlore serve --pack {root}
+  claude mcp add packlore -- {python} -P -m packlore serve --pack {root}
 
 Connect Cursor, in .cursor/mcp.json of your project:
 

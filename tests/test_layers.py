@@ -47,9 +47,9 @@ INSIDE = {
         ("index",),
     ),
     "check": (
-        ("changes", "edits", "model", "places", "syntax", "words"),
+        ("edits", "files", "git", "model", "places", "syntax", "words"),
         ("baseline", "ignores", "imports", "report", "settings", "sources", "utilities"),
-        ("lookups",),
+        ("changes", "lookups"),
         ("detectors",),
         ("scan",),
         ("run",),

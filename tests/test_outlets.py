@@ -123,6 +123,13 @@ def works_on(folder: Path, chance: random.Random) -> Path:
     return write(folder, {"uv.lock": tables, "pyproject.toml": project})
 
 
+def named_oddly(folder: Path) -> None:
+    """Code in files whose names hold what no text may, and bytes that are none."""
+    for each in (*SEQUENCES, "\n- evil", "\u2028", "\udcff", "x" * 240):
+        with suppress(OSError, ValueError):  # Windows takes few of them
+            write(folder, {f"a{each}.py": "zebra(1)\n", f"b{each}.py": b"\xff"})
+
+
 def strings(value: Any) -> Iterator[str]:
     """All texts in a value."""
     if isinstance(value, str):
@@ -229,6 +236,25 @@ async def test_what_a_client_is_told_is_clean(
             assert_clean(str(refused.value))
 
 
+async def test_what_a_client_is_told_of_files_is_clean_whatever_their_names(
+    tmp_path: Path, chance: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library.open([hostile(tmp_path / "pack", chance)])
+    named_oddly(tmp_path / "code")
+    monkeypatch.chdir(tmp_path)
+    for structured in (False, True):
+        server = PackServer(library, structured=structured, local=True)
+        async with Client(server, mode="auto") as client:
+            result = await client.call_tool("check_code", {"paths": ["code"]})
+            assert_clean(result)
+            assert b"zebra(1)" in result.model_dump_json().encode()  # as it is sent
+            text = result.content[0].text  # type: ignore[union-attr]
+            rows = text.partition("asyncio-zebra:")[0].splitlines()
+            assert len(rows) >= (2 if os.name == "nt" else 12)
+            assert all(not row or row.startswith("- ") for row in rows[:-1])
+            assert max(map(len, rows)) < 600
+
+
 LINES: dict[str, list[list[str]]] = {
     "search": [["zebra"], ["--json", "zebra"], ["--tag", "\x1b[2J", "zebra"]],
     "show": [
@@ -244,6 +270,8 @@ LINES: dict[str, list[list[str]]] = {
         ["--json", "code"],
         ["--sarif", "code"],
         ["--github", "code"],
+        ["--write-baseline", "known.json", "code"],
+        ["--baseline", "known.json", "code"],
         ["\x1b[2J"],
         ["--select", "\u202e"],
     ],
@@ -269,6 +297,7 @@ def test_what_the_command_line_says_is_clean(
     folder = hostile(tmp_path / "pack", chance)
     written = {f"code/a{name}.py": f"zebra('{attack(chance)}')\n" for name in SEQUENCES}
     write(works_on(tmp_path / "project", chance), {**written, "code/b.py": b"\xff"})
+    named_oddly(tmp_path / "project" / "code")
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setattr("sys.stdin", io.StringIO(f'{{"\x1b[2J": "{attack(chance)}'))
     packs = [] if command in ("init", "completion") else ["--pack", str(folder)]
@@ -279,7 +308,7 @@ def test_what_the_command_line_says_is_clean(
         assert said.out + said.err or code == 0
         if arguments in (["zebra"], ["--json", "zebra"], ["--brief", "asyncio-zebra"]):
             assert "Applies to zebra >=2.0; uv.lock has 1.0." in said.out
-        if "--json" in arguments and command != "check":  # there a path is that of the file
+        if "--json" in arguments:
             assert_clean(json.loads(said.out))
 
 

@@ -26,8 +26,6 @@ LONGEST = 40
 """Characters of a text below, so that its pieces are few."""
 
 TEXTS: dict[str, str] = {
-    "check.changes._FILE": "a\n+++ b/c d\n",
-    "check.changes._HUNK": "@@ -1,2 +3,4 @@ a\n",
     "check.detectors._NAME": "a_1.b.C",
     "check.edits._PATCHED": "*** Update File: a b",
     "check.ignores._COMMENT": "a  # packlore: ignore[b, c-d] e",
@@ -39,7 +37,7 @@ TEXTS: dict[str, str] = {
     "check.words._VARIABLE": "$$$A_1 b",
     "check.words._WORD": "async def a_1",
     "check.places._TEST_FILE": "a_test.py",
-    "check.places._WILD": "**/a/*.p?",
+    "check.places._STARS": "a*b**c",
     "check.scan._VARIABLE": "a $B_1 $$C",
     "cli.complete._SAFE": "a@b%c+d=e:f,g./h-1",
     "cli.terminal._HEADER": "---\na: b\nc: d\n---\n",
@@ -119,7 +117,7 @@ TEXTS: dict[str, str] = {
 BOUNDED: dict[str, Callable[[str], object]] = {"pack.categories._SECTION": categories.section}
 """Where what is given to a pattern is cut first, the function that cuts it."""
 DYNAMIC = {
-    "check.places._pattern",
+    "check.places._name",
     "cli.hooking._depends",
     "pack.lint._stands",
 }

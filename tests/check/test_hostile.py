@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import random
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -15,7 +17,7 @@ from packlore.check.imports import resolve
 from packlore.check.model import Checked
 from packlore.check.scan import scan
 from packlore.check.sources import text_of
-from packlore.check.syntax import PYTHON, tree
+from packlore.check.syntax import CHECKED, PYTHON, tree
 from tests.check.detectors import CASES, own, pack, python
 
 SEED = random.randrange(1 << 32)
@@ -96,6 +98,33 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "blank": lambda n: "\n" * n * 20,
     "classes": lambda n: "".join(f"class C{i}(Base):\n    x: Mapped[datetime] = mapped_column()\n" for i in range(n)),
 }  # fmt: skip
+
+
+PIECES = ("(", "{[", '"', "- ", "`${", "x=>", 'r#"', "a?b:", "a<", "x: A<", "f(a,", 'f"{')
+
+
+@pytest.mark.parametrize("name", sorted(CHECKED))
+def test_no_text_takes_a_parser_more_than_linear_time(name: str) -> None:
+    """In a process of its own: a parser may end it."""
+    command = [sys.executable, "-c", PARSING, name, *PIECES]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr[-400:]) == (0, "", "")
+
+
+PARSING = """
+import sys, time
+from ast_grep_py import SgRoot
+def spent(text):
+    start = time.thread_time()
+    SgRoot(text, sys.argv[1]).root().find_all({"rule": {"kind": "ERROR"}})
+    return time.thread_time() - start
+SgRoot("".join(" " * n + "a:\\n" for n in range(340)), sys.argv[1]).root()
+for piece in sys.argv[2:]:
+    small, large = (piece * (size // len(piece)) for size in (8_000, 64_000))
+    if spent(large) > 28 * max(spent(small), 0.02) and min(
+        spent(large) for _ in range(2)) > 28 * max(spent(small), 0.02):
+        print(ascii(piece))
+"""
 
 
 def _numbered(code: str, often: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ message: "it  waits"
 note: wait otherwise
 rule: {pattern: time.sleep($$$)}
 """
+
+
+def turning(times: int) -> str:
+    """A rule that looks up and down again, so often within itself."""
+    rule = "kind: string"
+    for _ in range(times):
+        rule = f"inside: {{stopBy: end, has: {{stopBy: end, all: [{{kind: call}}, {{{rule}}}]}}}}"
+    return f"kind: call, {rule}"
 
 
 def pack(tmp_path: Path, *files: tuple[str, str]) -> Path:
@@ -62,9 +71,29 @@ def test_neither_detectors_nor_utilities_are_asked_for_by_themselves(tmp_path: P
         ("x: " + "[" * 3000, "not readable as YAML"),
         ("x: 0x" + "f" * 6000, "unknown key"),
         ("a: " + "x" * 70_000, "at most 65,536 are read"),
+        ("x: " + "[" * 60_000, "not readable as YAML: "),
+        ("- " * 30_000 + "x", "more than 32 lists and mappings within each other"),
+        ("? a\n: " + "- " * 30_000 + "x", "more than 32 lists and mappings within each other"),
+        (GOOD.replace("{pattern: time.sleep($$$)}", "&r {any: [*r, *r]}"), "an alias: write its"),
+        (GOOD.replace("error", "*x") + "metadata: {x: &x 1}", "not readable as YAML: "),
+        (f"{GOOD}metadata: {{x: &x [1], y: *x}}", "an alias: write its value out"),
+        (GOOD.replace("error", "0x" + "f" * 10_000), "severity is none of error, warning, hint"),
+        (GOOD.replace("error", "1e999999"), "severity is none of error, warning, hint"),
+        (GOOD.replace("error", "!!bool maybe"), "not readable as YAML"),
+        (GOOD.replace("error", "!!timestamp 9999-99-99"), "not readable as YAML"),
+        (GOOD + "? [a]\n: b", "not readable as YAML"),
+        (GOOD + "id: twice", "'id' stands twice"),
         (GOOD.replace("message:", "massage:"), "unknown key massage"),
         (GOOD.replace("asyncio-timeout", "pooling-other"), "its id is asyncio-timeout, or begins"),
         (GOOD.replace("python", "cobol"), "unknown language 'cobol'"),
+        (GOOD.replace("pattern: time.sleep($$$)", turning(3)), "looks up and down again 3 times within"),
+        (GOOD.replace("pattern: time.sleep($$$)", turning(5)), "looks up and down again 5 times within"),
+        (GOOD.replace("pattern: time.sleep($$$)", "matches: a") + "utils: {" + ", ".join(
+            f"{one}: {{kind: call, inside: {{matches: {two}}}}}" for one, two in ("ab", "cd", "ef")) + ", "
+         + ", ".join(f"{one}: {{has: {{matches: {two}}}}}" for one, two in ("bc", "de", "fg"))
+         + ", g: {kind: call}}", "looks up and down again 3 times within"),
+        (GOOD.replace("python", "yaml"), "Yaml is not checked here, but Cpp, Go, JavaScript"),
+        (GOOD.replace("python", "java"), "Java is not checked here, but Cpp, Go, JavaScript"),
         (GOOD.replace("error", "fatal"), "severity is none of error, warning, hint"),
         (GOOD.replace("wait otherwise", "''"), "note is missing"),
         (GOOD.replace("wait otherwise", "x" * 400), "note has 400 characters, at most 300"),
@@ -90,6 +119,27 @@ def test_what_is_odd_costs_only_itself(tmp_path: Path, text: str, said: str) -> 
     assert problem.startswith("rules/asyncio-timeout.yml:")
     assert said in problem
     assert problem.isprintable()
+
+
+def test_a_hostile_utility_costs_only_itself(tmp_path: Path) -> None:
+    texts = ["[" * 60_000, "- " * 30_000, "a: &a [*a]", "id: !!bool x", "\udcff", "id: x\nid: x"]
+    files = [(f"assets/_utils/{n}.yml", text) for n, text in enumerate(texts)]
+    ids, problems = found(pack(tmp_path, ("rules/asyncio-timeout.yml", GOOD), *files))
+    assert ids == ["asyncio-timeout"]
+    assert len(problems) == len(texts)
+
+
+def test_what_our_own_code_stumbles_over_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbles(*_: object) -> str:
+        raise TypeError("two\nlines")
+
+    monkeypatch.setattr(sys.modules["packlore.check.detectors"], "reason_against", stumbles)
+    _, problems = found(pack(tmp_path, ("rules/asyncio-timeout.yml", GOOD)))
+    assert problems == [
+        "rules/asyncio-timeout.yml:1: error: detector left out: TypeError: two lines"
+    ]
 
 
 def test_one_of_several_in_a_file_costs_only_itself(tmp_path: Path) -> None:
@@ -140,6 +190,11 @@ def test_utilities_are_shared_and_one_that_is_odd_costs_its_users_alone(tmp_path
     code = "time.sleep(1)\ndef f():\n    time.sleep(2)\n"
     seen = scan("x.py", code, "Python", Detectors(detectors(own)[0])).findings
     assert [each.line for each in seen] == [3]
+
+
+def test_a_detector_may_look_up_and_down_again_twice(tmp_path: Path) -> None:
+    text = GOOD.replace("pattern: time.sleep($$$)", turning(2))
+    assert found(pack(tmp_path, ("rules/asyncio-timeout.yml", text))) == (["asyncio-timeout"], [])
 
 
 def test_a_pack_of_another_language_has_detectors_too(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ TWO = replace(ONE, path="b.py", level=Level.HINT, rule="loops-y")
 def test_text_says_where_what_and_what_to_do() -> None:
     assert report.text([ONE]) == (
         "app/é, x.py:3:5: error: loops-x: 50% waits\n"
-        "    sleep(1)\n"
+        "    | sleep(1)\n"
         "  do: wait (packlore show loops-x)\n"
     )
     assert "\x1b" not in report.text([replace(ONE, path="a\x1b[31m\n.py")])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from packlore.check import Trouble
-from packlore.check.sources import MAX_FILE, Source, read, sources, text_of
+from packlore.check.sources import ENCODINGS, MAX_FILE, Source, read, sources, text_of
 from packlore.errors import BadArgumentError
 from tests.packs import write
 
@@ -28,6 +30,10 @@ def repository(folder: Path) -> Path:
     ):
         subprocess.run(["git", "-C", str(folder), *command], check=True)
     return folder
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
 
 
 FILES = {
@@ -96,6 +102,21 @@ def test_code_is_read_in_the_encoding_that_it_names(data: bytes, text: str) -> N
     assert text_of("x.py", data) == text
 
 
+@pytest.mark.parametrize("name", sorted(ENCODINGS))
+def test_each_encoding_is_read_in_a_time_that_grows_with_the_text(name: str) -> None:
+    assert codecs.lookup(name).name == name
+
+    def spent(size: int) -> float:
+        times = []
+        for piece in (b"a", b"-", b"\xa1\xa2", b"\x81\x40"):
+            start = time.thread_time()
+            text_of("x.py", f"# coding: {name}\n".encode() + piece * (size // len(piece)))
+            times.append(time.thread_time() - start)
+        return max(times)
+
+    assert min(spent(240_000) for _ in range(3)) < 24 * max(spent(30_000), 0.0005)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -103,6 +124,11 @@ def test_code_is_read_in_the_encoding_that_it_names(data: bytes, text: str) -> N
         (b"# coding: nonsense\n", "unknown encoding"),
         (b"# coding: latin-1\n# coding: utf-8\n\xff\0", "NUL byte"),
         (b"x\0", "NUL byte"),
+        *(
+            (f"# coding: {each}\nx = 1".encode(), f"not checked: its encoding is {each}")
+            for each in ("punycode", "idna", "utf-7", "unicode_escape", "raw_unicode_escape", "hz")
+        ),
+        (b"# coding: rot13\nx = 1", "not checked: "),
         ("x".encode("utf-16"), "not checked: "),
     ],
 )
@@ -136,7 +162,7 @@ def test_files_that_no_people_wrote_are_told(tmp_path: Path) -> None:
         str(read(Source(tmp_path / name, name))) for name in ("large.py", "folder.py", "no.py")
     ]
     assert reasons == [
-        "large.py: not checked: 524,289 bytes, and at most 524,288 are read",
+        "large.py: not checked: over 524,288 bytes",
         "folder.py: not checked: not a regular file",
-        "no.py: not checked: not a regular file",
+        "no.py: not checked: No such file or directory",
     ]

@@ -163,7 +163,7 @@ def test_what_is_for_http_alone_is_an_error_without_it(
 @pytest.mark.parametrize(
     ("started_as", "words"),
     [
-        ("/x/packlore/__main__.py", [sys.executable, "-m", "packlore"]),
+        ("/x/packlore/__main__.py", [sys.executable, "-P", "-m", "packlore"]),
         ("server/launch.py", [sys.executable, str(Path.cwd() / "server/launch.py")]),
         (sys.executable, [sys.executable]),
         ("packlore-that-is-nowhere", ["packlore"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_a_finding_says_where_what_and_what_to_do(
     assert (code, err) == (1, "packlore: 1 errors in 2 files\n")
     assert out.split("\n") == [
         "app/a.py:5:5: error: asyncio-timeout: it waits",
-        "    time.sleep(1)",
+        "    | time.sleep(1)",
         "  do: wait otherwise (packlore show asyncio-timeout)",
         "",
     ]
@@ -129,6 +130,50 @@ def test_with_staged_the_text_of_the_next_commit_is_read(
     assert check(capsys, "--staged", "--diff", "HEAD")[0] == 2
 
 
+EVASIONS: dict[str, dict[str, str | bytes]] = {
+    "lone CRs above": {"app/a.py": b"# " + b"\r" * 20 + b"\n" + BAD.encode()},
+    "binary by its attributes": {"app/a.py": BAD, ".gitattributes": "*.py -diff\n"},
+    "a line like the head of a file": {"app/a.py": f"x\n'\n++ b/none.py\n'\nx = 1\n{BAD}"},
+    "a line like the head of a hunk": {"app/a.py": f"x\n@@ -1 +1 @@\n{BAD}"},
+    "a name with what git quotes": {'app/n\x01é"\\.py': BAD},
+    "a name like a stage": {"0:a.py": BAD, "a.py": "x = 1\n"},
+    "a name like a magic": {":(exclude)a.py": BAD},
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has none of the names")
+@pytest.mark.parametrize("kind", EVASIONS)
+def test_no_commit_hides_its_lines_from_a_diff(
+    project: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    write(project, {"app/a.py": "x\n'\n'\nx = 1\n"})
+    commit(project)
+    write(project, EVASIONS[kind])
+    subprocess.run(["git", "add", "."], check=True)
+    for arguments in (["--staged"], ["--diff", "HEAD"]):
+        code, out, _ = check(capsys, *arguments)
+        assert (code, out.count(": error: ")) == (1, 1)
+    commit(project)
+    assert check(capsys, "--diff", "HEAD~1")[0] == 1
+    assert check(capsys, "--diff", "HEAD")[0] == 0
+
+
+def test_no_commit_hides_its_lines_from_a_diff_by_an_encoding(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Git would write the file as UTF-16, which here is readable code, and compare what it keeps."""
+    write(project, {"app/a.py": "x = 1\n"})
+    commit(project)
+    code = (BAD + " " * (len(BAD) % 2)).encode()
+    attributes = "app/a.py working-tree-encoding=UTF-16LE\n"
+    write(project, {"app/a.py": code, ".gitattributes": attributes})
+    commit(project)
+    (project / "app/a.py").unlink()
+    subprocess.run(["git", "checkout", "-q", "app/a.py"], check=True)
+    assert (project / "app/a.py").read_bytes() == code
+    assert check(capsys, "--diff", "HEAD~1")[0] == 1
+
+
 def test_a_baseline_is_written_and_then_only_new_findings_are_told(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +204,30 @@ def test_programs_get_json_and_sarif_and_github_gets_annotations(
     code, out, err = check(capsys, "--github")
     assert (code, out.split(",")[0]) == (1, "::error file=app/a.py")
     assert "app/broken.py: not checked:" in err
+
+
+def test_no_code_and_no_name_is_a_command_in_a_log_of_github(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runner takes a line for one that begins with `::` after spaces, or holds `##[`."""
+    call = 'time.sleep("""##[add-mask]x\n::stop-commands::x""", ::x)\n'
+    names: dict[str, str | bytes] = {"::error ::a.py": f"import time\n{call}", "##[a].py": b"\xff"}
+    write(
+        project,
+        {
+            "app/a.py": f'x = """\n::stop-commands::t""", {call}',
+            **({} if os.name == "nt" else names),
+        },
+    )
+    for arguments in ([], ["--json"], ["--sarif"], ["--github"]):
+        _, out, err = check(capsys, *arguments)
+        rows = (out + err).splitlines()
+        assert not [each for each in rows if "##[" in each and not each.startswith("::error file")]
+        begun = [each for each in rows if each.strip().startswith("::")]
+        assert bool(begun) == ("--github" in arguments)
+        assert all(each.startswith("::error file=") for each in begun)
+    found = json.loads(check(capsys, "--json")[1])["findings"]
+    assert any("##[add-mask]" in each["code"] for each in found)
 
 
 def test_a_pack_without_detectors_has_nothing_to_ask(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "pack", {"rules/asyncio-timeout.yml": GOOD, "rules/asyncio-timeout.md": text})
     folder = write(tmp_path / "project", {"app/a.py": CODE, "requirements.txt": "SomeLib[x]>=2\n"})
     monkeypatch.setenv("PACKLORE_PACK", str(tmp_path / "pack"))
-    monkeypatch.setenv("TMPDIR", str(write(tmp_path / "tmp", {"x": ""})))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
     return folder
+
+
+def _memory() -> Path:
+    """Where the hook keeps what it has said; the user's home is a folder of the test."""
+    home = Path(os.environ["HOME"])
+    inside = home / "Library/Caches" if sys.platform == "darwin" else home
+    return inside / "packlore/hook"
 
 
 def edit(folder: Path, new: str = "", path: str = "app/a.py", **more: Any) -> dict[str, Any]:
@@ -121,6 +130,21 @@ def test_many_findings_are_counted(
     assert "- and 12 more: packlore check" in text
 
 
+def test_what_a_project_depends_on_is_read_to_a_limit(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = Path("/proc/self/pagemap")
+    if not endless.exists():
+        pytest.skip("there is none")
+    (project / "requirements.txt").unlink()
+    (project / "requirements.txt").symlink_to(endless)
+    write(project, {"uv.lock": "somelib"})
+    assert "a.py:6" in said(edit(project, "    time.sleep(2)\n"), capsys, monkeypatch)
+    write(project, {f"requirements/{n}.txt": "other" for n in range(100)})
+    write(project, {"uv.lock": "other", "package.json": "somelib"})
+    assert said(edit(project, "    time.sleep(1)\n"), capsys, monkeypatch) == ""
+
+
 def test_a_folder_of_somebody_else_is_not_trusted(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,3 +152,64 @@ def test_a_folder_of_somebody_else_is_not_trusted(
     monkeypatch.setattr("os.getuid", lambda: 4242)
     for _ in range(2):
         assert "a.py:6" in said(edit(project, "    time.sleep(2)\n"), capsys, monkeypatch)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and modes of POSIX")
+@pytest.mark.parametrize("planted", ["link", "file", "pipe", "open to others", "link above"])
+def test_what_others_could_have_put_there_is_not_used_and_silences_nothing(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    planted: str,
+) -> None:
+    folder = _memory()
+    elsewhere = write(project.parent / "elsewhere", {"hook/x": ""})
+    folder.parent.mkdir(parents=True)
+    match planted:
+        case "link":
+            folder.symlink_to(elsewhere)
+        case "file":
+            folder.touch()
+        case "pipe":
+            os.mkfifo(folder)
+        case "open to others":
+            folder.mkdir()
+            folder.chmod(0o777)
+        case _:
+            folder.parent.rmdir()
+            folder.parent.symlink_to(elsewhere)
+    for _ in range(2):
+        assert "a.py:6" in said(edit(project, "    time.sleep(2)\n"), capsys, monkeypatch)
+    assert [each.name for each in elsewhere.rglob("*") if each.is_file()] == ["x"]
+
+
+def test_what_was_said_long_ago_is_forgotten(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = edit(project, "    time.sleep(2)\n")
+    assert said(given, capsys, monkeypatch)
+    (kept,) = _memory().iterdir()
+    os.utime(kept, (1, 1))
+    assert said({**given, "session_id": "two"}, capsys, monkeypatch)
+    assert kept not in [*_memory().iterdir()]
+
+
+def test_what_is_remembered_may_be_anything(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = edit(project, "    time.sleep(2)\n")
+    assert said(given, capsys, monkeypatch)
+    (kept,) = _memory().iterdir()
+    for text in ("5", "{", "[" * 9_999, "x" * 2_000_000, "null"):
+        kept.write_text(text)
+        assert "a.py:6" in said(given, capsys, monkeypatch)
+
+
+def test_without_a_folder_of_ones_own_all_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, "relative")
+    for _ in range(2):
+        assert "a.py:6" in said(edit(project, "    time.sleep(2)\n"), capsys, monkeypatch)
+    assert not (project / "relative").exists()

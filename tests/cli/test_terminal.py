@@ -286,7 +286,7 @@ def test_serve_at_a_terminal_says_what_it_waits_for_and_how_to_connect(pack: str
     serving = Terminal([sys.executable, "-m", "packlore", "serve", "--pack", pack, "--watch"])
     said = serving.until("--http").replace("\r\n", "\n")
     assert said.startswith("packlore: serving 1 rules; waiting for an MCP client")
-    command = ["-m", "packlore", "serve", "--pack", str(Path(pack).resolve()), "--watch"]
+    command = ["-P", "-m", "packlore", "serve", "--pack", str(Path(pack).resolve()), "--watch"]
     assert f"claude mcp add packlore -- {sys.executable} {' '.join(command)}\n" in said
     (config,) = re.findall(r"\{.*\}", said)
     server = json.loads(config)["mcpServers"]["packlore"]

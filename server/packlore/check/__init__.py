@@ -23,6 +23,7 @@ __all__ = [
     "changes",
     "detectors",
     "edits",
+    "files",
     "language_of",
     "matches",
     "pasted",

@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from packlore.check.files import whole
 from packlore.check.model import Finding
 from packlore.errors import BadArgumentError
 
 VERSION = 1
+MAX_FILE = 32 * 1024 * 1024
+"""Bytes of a baseline."""
 
 
 def written(findings: Iterable[Finding]) -> str:
@@ -28,7 +31,7 @@ def written(findings: Iterable[Finding]) -> str:
 def load(path: Path) -> Counter[tuple[str, str]]:
     """The known findings, each as often as it is known. BadArgumentError for what is none."""
     try:
-        return _counts(json.loads(path.read_text(encoding="utf-8")))
+        return _counts(json.loads(whole(path, MAX_FILE)))
     except FileNotFoundError as error:
         message = f"no baseline at {path}: write one with --write-baseline {path}"
         raise BadArgumentError(message) from error

@@ -14,14 +14,17 @@ from typing import Any
 
 from packlore.check.lookups import FORM, is_odd
 from packlore.check.model import Detector, Level
-from packlore.check.syntax import available, language, reason_against, root_kind
-from packlore.check.utilities import documents, used, utilities, walks_siblings
+from packlore.check.syntax import CHECKED, available, language, reason_against, root_kind
+from packlore.check.utilities import documents, turns, used, utilities, walks_siblings
 from packlore.pack import Pack, Problem, visible
 
 MAX_DETECTORS = 400
 """Detectors of a pack."""
 MAX_GLOB, MAX_STARS = 200, 6
 """Characters and stars of a glob: with each star a search for it takes more."""
+MAX_TURNS = 2
+"""See `turns`. What a detector has with two is bounded by what its kinds leave of a file; of those
+that name no kind, each takes the time of one by the number of nodes once more."""
 MAX_TEXT = 300
 """Characters of a message or a note: each is a line."""
 KEYS = frozenset(
@@ -73,6 +76,9 @@ def detectors(pack: Pack) -> tuple[tuple[Detector, ...], tuple[Problem, ...]]:
                 found.append(_detector(given, where.stem, shared, found))
             except _RefusedError as refused:
                 problems.append(_problem(file.path, refused, number))
+            except Exception as error:  # noqa: BLE001 - one detector costs no other, whatever it is
+                said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                problems.append(_problem(file.path, _RefusedError("detector", said), number))
     return _agreeing(found, problems), tuple(problems)
 
 
@@ -106,6 +112,9 @@ def _detector(
     name = language(texts["language"])
     if name is None:
         raise _RefusedError("detector-language", f"unknown language {texts['language'][:40]!r}")
+    if name not in CHECKED:
+        message = f"{name} is not checked here, but {', '.join(sorted(CHECKED))}"
+        raise _RefusedError("detector-language", message)
     level = Level.parse(str(given.get("severity", "hint")))
     if level is None:
         raise _RefusedError("detector-level", "severity is none of error, warning, hint")
@@ -118,9 +127,13 @@ def _detector(
     if walks_siblings(config, 0):
         message = "follows and precedes look at the neighbour only; use has in what holds both"
         raise _RefusedError("detector-siblings", message)
+    root = root_kind(name) if available() else ""
+    if (found := turns(config, root)) > MAX_TURNS:
+        message = f"it looks up and down again {found} times within each other, at most {MAX_TURNS}"
+        raise _RefusedError("detector-turns", message)
     if available() and (reason := reason_against(config, name)):
         raise _RefusedError("detector", f"ast-grep: {reason}")
-    if available() and is_odd(config, root_kind(name)):
+    if available() and is_odd(config, root):
         raise _RefusedError("detector-lookup", FORM)
     metadata = given.get("metadata") or {}
     if not isinstance(metadata, dict):

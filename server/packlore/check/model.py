@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from packlore.pack import line
+
 
 class Level(IntEnum):
     """How sure a finding is a fault, lowest first, so that a minimum is a comparison."""
@@ -77,7 +79,7 @@ class Trouble:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return line(f"{self.path}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from packlore.check.model import Finding, Level, Trouble
-from packlore.pack import visible
+from packlore.pack import line
 
 _SARIF = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "note"}
+MAX_PATH = 200
+"""Characters of a path that an agent is told."""
 _GITHUB = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "notice"}
 
 
 def text(findings: Sequence[Finding]) -> str:
-    """Three lines for each: where and what, the code, what to do."""
+    """Three lines for each: where and what, the code, what to do. None of them begins with what
+    stands in a file, since in a log of GitHub a line that begins with `::` is a command."""
     return "".join(
-        f"{_clean(each.path)}:{each.line}:{each.column}: {each.level.label}: {each.rule}: "
-        f"{each.message}\n    {each.code}\n  do: {each.note} (packlore show {each.rule})\n"
+        f"{_begun(line(each.path))}:{each.line}:{each.column}: {each.level.label}: {each.rule}: "
+        f"{each.message}\n    | {each.code}\n  do: {each.note} (packlore show {each.rule})\n"
         for each in findings
     )
+
+
+def _begun(path: str) -> str:
+    return f"./{path}" if path.startswith((":", " ")) else path
 
 
 def summary(findings: Sequence[Finding], files: int, less: Mapping[str, int]) -> str:
@@ -37,15 +45,20 @@ def data(findings: Sequence[Finding], troubles: Sequence[Trouble], files: int) -
     return {
         "files": files,
         "findings": [row(each) for each in findings],
-        "troubles": [{"path": each.path, "reason": each.reason} for each in troubles],
+        "troubles": [{"path": line(each.path), "reason": line(each.reason)} for each in troubles],
     }
 
 
 def row(finding: Finding) -> dict[str, Any]:
-    """One finding for programs."""
+    """One finding for programs. What cannot be seen in the name of its file is an escape."""
     names = ("path", "line", "column", "end_line", "end_column", "rule", "detector")
     found: dict[str, Any] = {name: getattr(finding, name) for name in names}
-    found |= {"level": finding.level.label, "message": finding.message, "note": finding.note}
+    found |= {
+        "path": line(finding.path),
+        "level": finding.level.label,
+        "message": finding.message,
+        "note": finding.note,
+    }
     return found | {"code": finding.code}
 
 
@@ -62,7 +75,7 @@ def github(findings: Sequence[Finding]) -> str:
     rows = []
     for each in findings:
         fields = {
-            "file": _clean(each.path),
+            "file": line(each.path),
             "line": each.line,
             "col": each.column,
             "endLine": each.end_line,
@@ -72,6 +85,12 @@ def github(findings: Sequence[Finding]) -> str:
         said = f"{each.message} Do: {each.note} (packlore show {each.rule})"
         rows.append(f"::{_GITHUB[each.level]} {listed}::{value(said)}\n")
     return "".join(rows)
+
+
+def brief(path: str) -> str:
+    """A path for an agent, which reads many of them: the end of a long one."""
+    shown = line(path)
+    return shown if len(shown) <= MAX_PATH else f"…{shown[-MAX_PATH:]}"
 
 
 def sarif(
@@ -91,7 +110,7 @@ def sarif(
     notes = [
         {
             "level": "warning",
-            "message": {"text": each.reason},
+            "message": {"text": line(each.reason)},
             "locations": [{"physicalLocation": {"artifactLocation": _artifact(each.path)}}],
         }
         for each in troubles
@@ -125,8 +144,4 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
 
 
 def _artifact(path: str) -> dict[str, str]:
-    return {"uri": quote(path, safe="/")}
-
-
-def _clean(path: str) -> str:
-    return visible(path).replace("\n", "\\n")
+    return {"uri": quote(os.fsencode(path), safe="/")}  # a name may be no text

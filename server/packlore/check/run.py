@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -30,7 +31,7 @@ def check(files: Sequence[Source], detectors: Detectors) -> Iterator[Checked]:
     """What is seen in each file, in their order. NoGrepError where code cannot be checked."""
     tree("", PYTHON)  # once, and not for each file
     cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
-    if len(files) <= FEW or (cores or 1) < 2:
+    if len(files) <= FEW or (cores or 1) < 2 or not _is_heeded():
         yield from (one(each, detectors) for each in files)
         return
     workers = min(cores or 1, len(files) // CHUNK + 1, MOST)
@@ -67,6 +68,12 @@ def _window(
         except BrokenProcessPool:
             yield None
             return
+
+
+def _is_heeded() -> bool:
+    """Whether what PYTHONSAFEPATH says counts in the processes of a pool: `python -E` is handed on,
+    and they would import modules from the current folder."""
+    return bool(sys.flags.safe_path or not sys.flags.ignore_environment)
 
 
 def one(source: Source, detectors: Detectors) -> Checked:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
-import subprocess
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from packlore.check.files import whole
+from packlore.check.git import git, rows
 from packlore.check.model import Trouble
 from packlore.check.places import matches
 from packlore.check.syntax import language_of
@@ -20,6 +22,17 @@ from packlore.errors import BadArgumentError
 MAX_FILE = 512 * 1024
 """Bytes of a file of code. People write modules of up to 450 KB by hand;
 larger ones were written by a program."""
+ENCODINGS = frozenset(
+    {"ascii", "utf-8", "utf-8-sig", "big5", "cp437", "cp850", "cp866", "cp932", "cp949"}
+    | {"euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "koi8-r", "koi8-u", "mac-roman"}
+    | {
+        "shift_jis",
+        *(f"iso8859-{n}" for n in range(1, 17) if n != 12),
+        *(f"cp125{n}" for n in range(9)),
+    }
+)
+"""In which code is read, by the names that `codecs` gives them: of one that a comment names some
+take the square of a text, such as punycode, and some read what Python would run otherwise."""
 SKIPPED = frozenset(
     {"node_modules", "__pycache__", "__pypackages__", "site-packages", "venv", "build", "dist"}
 )
@@ -37,17 +50,23 @@ class Source:
 
 
 def sources(
-    given: Sequence[Path], root: Path, languages: Iterable[str], exclude: tuple[str, ...] = ()
+    given: Sequence[Path],
+    root: Path,
+    languages: Iterable[str],
+    exclude: tuple[str, ...] = (),
+    *,
+    with_git: bool = True,
 ) -> Iterator[Source | Trouble]:
     """The files below what is given, in a stable order, each once: of a folder those in languages
-    that are asked for, which git does not ignore, and that no glob excludes. A file that is named
-    itself is always meant. BadArgumentError for what is not there."""
+    that are asked for, which git does not ignore, and that no glob excludes. Without git those of
+    hidden folders, of virtual environments and of SKIPPED are left out instead. A file that is
+    named itself is always meant. BadArgumentError for what is not there."""
     known = frozenset(languages)
     seen: set[str] = set()
     for start in given:
         if not start.exists():
             raise BadArgumentError(f"nothing at {start}: give files or folders of code")
-        found = [start] if start.is_file() else sorted(_files(start))
+        found = [start] if start.is_file() else sorted(_files(start, with_git))
         for place in found:
             path = shown(place, root)
             wanted = place == start or language_of(path) in known
@@ -71,15 +90,11 @@ def shown(place: Path, root: Path) -> str:
 def read(source: Source) -> str | Trouble:
     """The text of a file, or why it is not checked."""
     if source.data is not None:
+        if len(source.data) > MAX_FILE:
+            return Trouble(source.path, f"not checked: over {MAX_FILE:,} bytes")
         return text_of(source.path, source.data)
     try:
-        if not source.place.is_file():
-            return Trouble(source.path, "not checked: not a regular file")
-        size = source.place.stat().st_size
-        if size > MAX_FILE:
-            reason = f"not checked: {size:,} bytes, and at most {MAX_FILE:,} are read"
-            return Trouble(source.path, reason)
-        data = source.place.read_bytes()
+        data = whole(source.place, MAX_FILE)
     except OSError as error:
         return Trouble(source.path, f"not checked: {error.strerror or error}")
     return text_of(source.path, data)
@@ -92,6 +107,8 @@ def text_of(path: str, data: bytes) -> str | Trouble:
     python = path.endswith((".py", ".pyi"))
     try:
         name = tokenize.detect_encoding(io.BytesIO(data).readline)[0] if python else "utf-8-sig"
+        if codecs.lookup(name).name not in ENCODINGS:
+            return Trouble(path, f"not checked: its encoding is {name[:40]}")
         text = data.decode(name)
     except (SyntaxError, LookupError, ValueError) as error:
         return Trouble(path, f"not checked: {' '.join(str(error).split())[:120]}")
@@ -117,8 +134,8 @@ def _is_inside(place: Path, folder: Path) -> bool:
         return False
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    tracked = _tracked(folder)
+def _files(folder: Path, with_git: bool) -> Iterator[Path]:
+    tracked = _tracked(folder) if with_git else None
     if tracked is not None:
         yield from (folder / each for each in tracked)
         return
@@ -139,12 +156,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _tracked(folder: Path) -> list[str] | None:
     """What git tracks below a folder, or would; None where there is no git or no repository."""
-    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others"]
     try:
-        found = subprocess.check_output(
-            [*command, "--exclude-standard"], stderr=subprocess.DEVNULL, timeout=60
-        )
-    except (OSError, subprocess.SubprocessError):
+        found = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    except BadArgumentError:
         return None
-    names = [os.fsdecode(each) for each in found.split(b"\0") if each]
-    return [each for each in dict.fromkeys(names) if os.path.lexists(folder / each)]
+    return [each for each in dict.fromkeys(rows(found)) if os.path.lexists(folder / each)]

@@ -58,6 +58,13 @@ SUFFIXES: Mapping[str, str] = {
 One that is not among them makes ast-grep-py panic, so it is never asked for one."""
 _NAMES = {name.lower(): name for name in SUFFIXES.values()}
 _NAMES |= {"py": PYTHON, "js": "JavaScript", "ts": "TypeScript", "golang": "Go", "c++": "Cpp"}
+CHECKED = frozenset(
+    {PYTHON, "Cpp", "Go", "JavaScript", "Json", "Kotlin", "Php", "Ruby", "Tsx", "TypeScript"}
+)
+"""The languages whose parsers take any text in a time that grows with it. Of the others YAML's ends
+the process, and those of Java, C, Rust, Scala, Swift, Bash, Haskell and Elixir take the square of a
+text, or more; the rest was not measured to its end. A parser runs in this process, and nothing can
+stop it."""
 
 LARGE = 8_000
 """Characters; up to here even the deepest nesting costs little."""

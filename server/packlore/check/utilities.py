@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from packlore.check.syntax import language
 from packlore.pack import Pack, PackFile, Problem, visible
+from packlore.pack import documents as read_all
 
 UTILITIES = "assets/_utils/"
 """Where a pack keeps the utility rules that its detectors share, one in each file; `sgconfig.yml`
 names the folder for ast-grep itself."""
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_FILE = 64 * 1024
 """Bytes of a file of detectors."""
 
@@ -26,8 +24,8 @@ def documents(file: PackFile, problems: list[Problem]) -> Iterator[object]:
         problems.append(Problem(file.path, 1, "detector", message))
         return
     try:
-        yield from yaml.load_all(file.data.decode("utf-8"), Loader=_LOADER)
-    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
+        yield from read_all(file.data.decode("utf-8"))
+    except Exception as error:  # noqa: BLE001 - PyYAML lets through what its constructors raise
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
         message = f"left out: not readable as YAML: {visible(reason)}"
@@ -78,3 +76,38 @@ def walks_siblings(config: object, depth: int) -> bool:
             if (key in ("follows", "precedes") and far) or walks_siblings(value, depth + 1):
                 return True
     return isinstance(config, list) and any(walks_siblings(each, depth + 1) for each in config)
+
+
+def turns(config: Mapping[str, Any], root: str = "") -> int:
+    """How often a rule looks up the tree and, from there, down again, one within the other: each
+    time it may look at the whole file, so that its time grows by one more power of the size. What
+    is asked of the whole file, whose kind is `root`, is asked once (lookups.py)."""
+    known = config.get("utils") or {}
+    counted: dict[tuple[str, bool], int] = {}
+
+    def count(given: object, up: bool) -> int:
+        if isinstance(given, list):
+            return max((count(each, up) for each in given), default=0)
+        if not isinstance(given, dict):
+            return 0
+        return max((named(key, value, up) for key, value in given.items()), default=0)
+
+    def named(key: object, value: object, up: bool) -> int:
+        match key:
+            case "inside" if root and isinstance(value, dict) and value.get("kind") == root:
+                return count(value, False)
+            case "inside":
+                return count(value, True)
+            case "has":
+                return up + count(value, False)
+            case "nthChild":  # among its siblings
+                return 1 + count(value, False)
+            case "matches" if isinstance(value, str):
+                if (value, up) not in counted:
+                    counted[value, up] = 0  # one that names itself is refused by ast-grep
+                    counted[value, up] = count(known.get(value), up)
+                return counted[value, up]
+            case _:
+                return count(value, up)
+
+    return count({key: value for key, value in config.items() if key != "utils"}, False)

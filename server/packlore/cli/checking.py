@@ -49,7 +49,12 @@ def check(arguments: argparse.Namespace) -> int:
     level = Level.parse(arguments.min_level or "") or given.min_level or Level.ERROR
     if arguments.write_baseline:
         place = Path(arguments.write_baseline)
-        place.write_text(baseline.written(seen.findings), encoding="utf-8", newline="\n")
+        place.write_text(
+            baseline.written(seen.findings),
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="\n",
+        )
         terminal.tell(f"packlore: {len(seen.findings)} findings are known by {place}")
         return 0
     known = arguments.baseline or (given.root / given.baseline if given.baseline else "")
@@ -92,22 +97,22 @@ def _asked(arguments: argparse.Namespace, given: settings.Settings, library: Lib
 
 def _seen(arguments: argparse.Namespace, given: settings.Settings, detectors: Detectors) -> _Seen:
     seen = _Seen()
-    lines = _changed(arguments, given.root)
+    changed = _changed(arguments)
     wanted: list[sources.Source] = []
     for each in _sources(arguments, given, detectors):
         if isinstance(each, Trouble):
             seen.troubles.append(each)
-        elif lines is None or each.path in lines:
-            wanted.append(each)
-    for checked in run.check(wanted, detectors):
+        elif meant := changes.changed(changed, each) if changed else each:
+            wanted.append(meant)
+    for source, checked in zip(wanted, run.check(wanted, detectors), strict=True):
         seen.files += 1
         if not seen.files % STEP:
             terminal.progress(f"checked {seen.files:,} of {len(wanted):,} files")
         if checked.trouble:
             seen.troubles.append(checked.trouble)
         found = checked.findings
-        if lines is not None:
-            found = tuple(each for each in found if _touches(each, lines[each.path]))
+        if changed and found:
+            found = _in_changes(changed, source, found)
         seen.findings += found
         seen.less["silenced"] = seen.less.get("silenced", 0) + checked.silenced
     terminal.progress("")
@@ -120,30 +125,24 @@ def _sources(
     paths = [Path(each) for each in arguments.paths] or [Path()]
     exclude = (*given.exclude, *arguments.exclude)
     languages = {each.language for each in detectors.all}
-    found = sources.sources(paths, given.root, languages, exclude)
-    if not arguments.staged:
-        return found
-    root = changes.staged(Path.cwd()).root
-    return (
-        replace(each, data=changes.staged_bytes(root, sources.shown(each.place, root)))
-        if isinstance(each, sources.Source)
-        else each
-        for each in found
-        if sources.shown(Path(given.root, each.path), root) in changes.staged(Path.cwd()).lines
-    )
+    return sources.sources(paths, given.root, languages, exclude)
 
 
-def _changed(arguments: argparse.Namespace, root: Path) -> dict[str, frozenset[int]] | None:
-    """The lines that may be spoken of, by file; None where it is all of them."""
+def _changed(arguments: argparse.Namespace) -> changes.Changes | None:
+    """What may be spoken of; None where it is all."""
     if arguments.staged and arguments.diff:
         raise BadArgumentError("give --diff or --staged, not both")
-    if not arguments.staged and not arguments.diff:
-        return None
-    here = Path.cwd()
-    found = changes.staged(here) if arguments.staged else changes.since(arguments.diff, here)
-    return {
-        sources.shown(found.root / path, root): changed for path, changed in found.lines.items()
-    }
+    if arguments.staged:
+        return changes.staged(Path.cwd())
+    return changes.since(arguments.diff, Path.cwd()) if arguments.diff else None
+
+
+def _in_changes(
+    changed: changes.Changes, source: sources.Source, found: tuple[Finding, ...]
+) -> tuple[Finding, ...]:
+    text = sources.read(source)
+    lines = changes.lines(changed, source, text) if isinstance(text, str) else None
+    return found if lines is None else tuple(each for each in found if _touches(each, lines))
 
 
 def _touches(finding: Finding, lines: frozenset[int]) -> bool:
@@ -175,7 +174,7 @@ def _tell(
         shown = [
             replace(each, path=Path(os.path.relpath(root / each.path)).as_posix()) for each in told
         ]
-        terminal.plain(report.text(shown))
+        terminal.plain(terminal.inert(report.text(shown)))
     for each in seen.troubles:
         terminal.tell(f"packlore: {each}")
     terminal.tell(f"packlore: {report.summary(told, seen.files, seen.less)}")

@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command() -> NoReturn:
     """The `packlore` of the command line. A process that answers one question ends when it has
     said its answer: collecting garbage and taking everything apart would be a sixth of its time."""
+    # What multiprocessing starts would else look for modules in the current folder first, which
+    # may be the code that is checked (https://docs.python.org/3/using/cmdline.html).
+    os.environ["PYTHONSAFEPATH"] = "1"
     serves = "serve" in sys.argv[1:2]
     if not serves:
         gc.disable()

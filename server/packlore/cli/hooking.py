@@ -7,17 +7,31 @@ goes wrong here must not stand in the way of somebody's work.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import sys
-import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
-from packlore.check import Finding, Level, edits, language_of, matches, run, settings, sources
+from packlore.check import (
+    Finding,
+    Level,
+    edits,
+    files,
+    language_of,
+    matches,
+    report,
+    run,
+    settings,
+    sources,
+)
 from packlore.cli import terminal
 from packlore.library import Library
 from packlore.locate import locate
@@ -29,6 +43,10 @@ MAX_TOLD = 8
 """Findings of one answer."""
 MAX_KNOWN = 2_000
 """Findings of one session that are remembered."""
+MAX_MEMORY = 1024 * 1024
+"""Bytes of what is remembered of a session."""
+MAX_AGE = 30 * 24 * 3600.0
+"""Seconds for which it is remembered."""
 MANIFESTS = (
     *LOCKS,
     "pyproject.toml",
@@ -41,6 +59,10 @@ MANIFESTS = (
     "package.json",
 )
 """Where a project says what it depends on."""
+
+
+MAX_MANIFESTS, MAX_MANIFEST = 40, 8 * 1024 * 1024
+"""Files of those that are looked at, and bytes of one."""
 
 
 def hook(arguments: argparse.Namespace) -> int:
@@ -92,7 +114,7 @@ def _in(source: sources.Source, edit: edits.Edit, library: Library) -> list[Find
 
 def _text(found: list[Finding]) -> str:
     rows = [
-        f"- {each.path}:{each.line}, {each.rule}: {each.message}. Do: {each.note}"
+        f"- {report.brief(each.path)}:{each.line}, {each.rule}: {each.message}. Do: {each.note}"
         for each in found[:MAX_TOLD]
     ]
     if len(found) > MAX_TOLD:
@@ -110,26 +132,32 @@ def _depends(root: Path, library: Library) -> bool:
     known = re.compile(
         rf"(?<![\w.-])(?:{'|'.join(map(re.escape, sorted(names)))})(?![\w-])", re.IGNORECASE
     )
-    return any(
-        known.search(path.read_text(encoding="utf-8", errors="replace"))
-        for glob in MANIFESTS
-        for path in root.glob(glob)
-        if path.is_file() and path.stat().st_size < 8 * 1024 * 1024
-    )
+    found = (path for glob in MANIFESTS for path in root.glob(glob))
+    return any(known.search(_manifest(path)) for path in islice(found, MAX_MANIFESTS))
+
+
+def _manifest(path: Path) -> str:
+    with suppress(OSError):
+        return files.whole(path, MAX_MANIFEST).decode("utf-8", "replace")
+    return ""
 
 
 def _new(session: str, found: Iterable[Finding]) -> list[Finding]:
-    """The findings of which this session has not been told, which it now has."""
+    """The findings of which this session has not been told, which it now has. Without a memory
+    each is told again, which is better than not at all."""
     if not session:
         return list(found)
-    folder = Path(tempfile.gettempdir()) / f"packlore-{getattr(os, 'getuid', lambda: 'hook')()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+    try:
+        return _remembered(_own(_cache()), session, found)
+    except OSError:
         return list(found)
+
+
+def _remembered(folder: Path, session: str, found: Iterable[Finding]) -> list[Finding]:
     place = folder / f"{hashlib.sha256(session.encode('utf-8', 'replace')).hexdigest()[:24]}.json"
     known: list[str] = []
-    with suppress(OSError, ValueError):
-        known = [str(each) for each in json.loads(place.read_text(encoding="utf-8"))]
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        known = [str(each) for each in json.loads(files.whole(place, MAX_MEMORY))]
     told = set(known)
     new = [each for each in found if _key(each) not in told]
     if new:
@@ -138,7 +166,44 @@ def _new(session: str, found: Iterable[Finding]) -> list[Finding]:
             fresh = place.with_suffix(f".{os.getpid()}")
             fresh.write_text(json.dumps(known), encoding="utf-8")
             fresh.replace(place)
+            _forget(folder)
     return new
+
+
+def _forget(folder: Path) -> None:
+    """Take out what sessions of long ago were told."""
+    for each in folder.iterdir():
+        if time.time() - each.lstat().st_mtime > MAX_AGE:
+            each.unlink()
+
+
+def _cache() -> Path:
+    """The user's folder for what may be lost. OSError where none is known."""
+    if os.name == "nt":
+        names = [os.environ.get("LOCALAPPDATA", "")]
+    elif sys.platform == "darwin":
+        names = [os.path.expanduser("~/Library/Caches")]  # noqa: PTH111 - it never raises
+    else:
+        home = os.path.expanduser("~/.cache")  # noqa: PTH111
+        names = [os.environ.get("XDG_CACHE_HOME", ""), home]
+    for each in names:
+        if os.path.isabs(each):  # noqa: PTH117
+            return Path(each, "packlore", "hook")
+    raise FileNotFoundError(errno.ENOENT, "no folder of the user's own")
+
+
+def _own(folder: Path) -> Path:
+    """The folder, made where it is not there. OSError where it is a link, or others may write into
+    it or own it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (folder, folder.parent):
+        seen = each.lstat()
+        mine = not hasattr(os, "getuid") or (
+            seen.st_uid == os.getuid() and not seen.st_mode & 0o022
+        )
+        if not stat.S_ISDIR(seen.st_mode) or not mine:
+            raise PermissionError(errno.EPERM, "not a folder of the user's own")
+    return folder
 
 
 def _key(finding: Finding) -> str:

@@ -85,7 +85,7 @@ def program(name: str) -> list[str]:
 
     path = Path(name)
     if path.name == "__main__.py":
-        return [sys.executable, "-m", "packlore"]
+        return [sys.executable, "-P", "-m", "packlore"]  # no module of the folder
     if path.suffix == ".py":
         return [sys.executable, str(path.resolve())]
     found = shutil.which(name)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from packlore.pack import line as line  # noqa: PLC0414 - the commands take it from here
 from packlore.pack import visible
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ MAX_COLOURED = 32 * 1024
 """Characters of code that get colours in one answer."""
 
 
-def line(text: str) -> str:
-    """Visible text on one line: a line end may be part of a file's name."""
-    return visible(text).replace("\n", "\\n")
+def inert(text: str) -> str:
+    """Text in which no log of GitHub sees a command in the old form, `##[name]`, which counts
+    wherever it stands in a line (https://github.com/actions/runner, ActionCommand.cs)."""
+    return text.replace("##[", "##\\[")
 
 
 def plain(text: str) -> None:
@@ -46,12 +48,12 @@ def plain(text: str) -> None:
 
 def say(text: str) -> None:
     """One line on stdout, whoever reads it."""
-    print(line(text))
+    print(inert(line(text)))
 
 
 def tell(text: str) -> None:
     """One line on stderr."""
-    print(line(text), file=sys.stderr)
+    print(inert(line(text)), file=sys.stderr)
 
 
 def progress(text: str) -> None:
@@ -65,7 +67,7 @@ def data(value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if visible(text) != text:
         text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
-    print(text)
+    print(text.replace("##[", "#\\u0023["))  # see inert
 
 
 def is_laid_out(color: str) -> bool:

@@ -4,6 +4,7 @@ Comes in: a folder of Markdown files with frontmatter. Goes out: frozen packs, e
 Problem, and for authors what derives from a pack. Never: an opinion on a query, or a line printed.
 """
 
+from packlore.pack.frontmatter import documents
 from packlore.pack.markdown import FENCE, HEADING
 from packlore.pack.model import (
     KINDS,
@@ -18,7 +19,7 @@ from packlore.pack.model import (
     tokens,
 )
 from packlore.pack.read import SERVED_FOLDERS, files, read
-from packlore.pack.values import visible
+from packlore.pack.values import line, visible
 
 # Modules that only authors need are named, not imported: a search is a process of its own.
 __all__ = [
@@ -35,7 +36,9 @@ __all__ = [
     "Problem",
     "Rule",
     "build",
+    "documents",
     "files",
+    "line",
     "lint",
     "read",
     "scaffold",

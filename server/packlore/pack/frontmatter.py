@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -47,6 +47,13 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def documents(text: str) -> Iterator[object]:
+    """The documents of a YAML file, read as a frontmatter is. yaml.YAMLError where it is broken,
+    nests too deep or has an alias; what PyYAML itself stumbles over raises what it raises."""
+    _refuse_what_grows(text)
+    yield from yaml.load_all(text, Loader=_Loader)
 
 
 def load(header: str, path: str) -> tuple[Mapping[str, object], Problem | None]:

@@ -29,6 +29,11 @@ def visible(text: str) -> str:
     return _ODD.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def line(text: str) -> str:
+    """Visible text on one line: a line end may be part of a file's name."""
+    return visible(text).replace("\n", "\\n")
+
+
 def string(value: object) -> str:
     """One line of visible text; empty for what is neither text nor number."""
     if not isinstance(value, (str, int, float)):

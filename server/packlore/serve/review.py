@@ -9,9 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packlore import render
-from packlore.check import PASTED, Finding, Level, Trouble, pasted, run, sources, worst_first
+from packlore.check import (
+    PASTED,
+    Finding,
+    Level,
+    Trouble,
+    pasted,
+    report,
+    run,
+    sources,
+    worst_first,
+)
 from packlore.errors import BadArgumentError, NotFoundError
 from packlore.library import Library
+from packlore.pack import line
 
 MAX_CODE = 64 * 1024
 """Characters of code in one call; what an agent writes at once is far shorter."""
@@ -44,13 +55,14 @@ def of_code(library: Library, code: str) -> Review:
 
 
 def of_files(library: Library, paths: Sequence[str], root: Path) -> Review:
-    """What is seen in files at or below `root`, and in no others."""
+    """What is seen in files at or below `root`, and in no others. Git is not asked which of them it
+    ignores: who lets an agent ask has not said that this repository may be trusted."""
     places = [Path(root, each) for each in paths]
     for each in places:
         if not each.resolve().is_relative_to(root.resolve()):
             raise BadArgumentError(f"{str(each)[:200]} is not below the working folder")
     languages = {each.language for each in library.detectors.all}
-    found = list(sources.sources(places, root, languages))
+    found = list(sources.sources(places, root, languages, with_git=False))
     files = [each for each in found if isinstance(each, sources.Source)]
     if len(files) > MAX_FILES:
         raise BadArgumentError(
@@ -76,7 +88,9 @@ def shown(library: Library, review: Review) -> str:
     hints = Counter(each.rule for each in review.findings if each.level == Level.HINT)
     if hints:
         rows.append(f"Worth a look: {', '.join(f'{rule} ({n})' for rule, n in hints.items())}.")
-    rows += [f"- {each}" for each in review.troubles[:MAX_LISTED]]
+    rows += [
+        f"- {report.brief(each.path)}: {line(each.reason)}" for each in review.troubles[:MAX_LISTED]
+    ]
     for worst in told[:1]:
         with suppress(NotFoundError):  # a comment that ignores nothing breaks no rule
             rows += ["", f"{worst.rule}:", "", render.in_brief(library, [library.get(worst.rule)])]
@@ -84,7 +98,8 @@ def shown(library: Library, review: Review) -> str:
 
 
 def _row(finding: Finding) -> str:
-    where = f"line {finding.line}" if finding.path == PASTED else f"{finding.path}:{finding.line}"
+    path = report.brief(finding.path)
+    where = f"line {finding.line}" if finding.path == PASTED else f"{path}:{finding.line}"
     return f"- {where}, {finding.rule} ({finding.level.label}): {finding.message}. {finding.note}"
 
 
