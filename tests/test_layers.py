@@ -51,8 +51,8 @@ INSIDE = {
         ("run",),
     ),
     "serve": (
-        ("connections", "log", "pages", "review", "stdio"),
-        ("tools",),
+        ("held", "log", "pages", "review", "stdio"),
+        ("connections", "tools"),
         ("bind", "drain", "skills", "watch"),
         ("requests", "workers"),
         ("server",),
