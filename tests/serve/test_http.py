@@ -143,6 +143,70 @@ def test_a_browser_may_ask_from_an_allowed_origin(
     assert (answer.status_code, allowed) == ((200, origin) if status == 200 else (403, None))
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"id": "x" * 2_000}, "the id has 2,000 characters, at most 1,024"),
+        ({"method": "x" * 2_000}, "the method has 2,000 characters, at most 1,024"),
+        ({"params": {"uri": "x" * 2_000}}, "the uri has 2,000 characters, at most 1,024"),
+        ({"params": {"more": "x" * 2_000}, "id": "y" * 1_024}, ""),
+        ({"id": [], "method": {}, "params": ["x" * 2_000]}, ""),
+    ],
+)
+def test_what_answers_would_repeat_is_short(
+    served: Program, changed: dict[str, object], told: str
+) -> None:
+    answer = post(served, {**INITIALIZE, "method": "resources/read", **changed})
+    assert len(answer.content) < 4_000
+    assert ("at most" in answer.text) == bool(told)
+    if told:
+        assert answer.status_code == 400
+        assert answer.json()["error"] == {"code": -32600, "message": told}
+
+
+@pytest.mark.parametrize("body", [b"x" * 2_000, b"[" * 100_000, b"\xff" * 2_000, b"1" * 5_000])
+def test_a_long_body_that_is_no_json_gets_a_short_answer(served: Program, body: bytes) -> None:
+    answer = post(served, body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32700)
+    assert len(answer.content) < 200
+
+
+async def test_one_client_has_a_share_of_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    monkeypatch.setattr(Limits, "concurrency", 3)
+    monkeypatch.setattr(Limits, "of_client", 1)
+    go = asyncio.Event()
+    sent: dict[str, list[Any]] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    limited = limit(app)
+
+    def ask(client: str) -> asyncio.Future[None]:
+        said = sent.setdefault(client, [])
+
+        async def send(message: Any) -> None:
+            said.append(message.get("status") or message["body"])
+
+        scope = {"type": "http", "client": (client, 1)}
+        return asyncio.ensure_future(limited(scope, None, send))  # type: ignore[arg-type]
+
+    asked = [ask(each) for each in ("a", "a", "b", "c", "d")]
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(*asked)
+    await ask("a")
+    assert sent == {
+        "a": [503, b"too many requests at once of one client\n", 200, 200],
+        "b": [200],
+        "c": [200],
+        "d": [503, b"too many requests at once\n"],
+    }
+
+
 async def test_requests_beyond_the_limit_are_turned_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -273,3 +337,22 @@ async def test_a_request_is_bounded_until_its_answer_starts(
     await bound(app)({"type": "http"}, None, send)  # type: ignore[arg-type]
     assert sent[0] == (200 if started else 408)
     assert len(sent) == (1 if started else 2)
+
+
+async def test_the_start_of_an_answer_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not read what it was sent before holds it up."""
+    import asyncio
+
+    monkeypatch.setattr(Limits, "seconds", 0.05)
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        if message.get("status") == 200:
+            await asyncio.sleep(30)
+        sent.append(message.get("status"))
+
+    await bound(app)({"type": "http"}, None, send)  # type: ignore[arg-type]
+    assert sent == [408, None]

@@ -85,7 +85,14 @@ def healthy(program: Program) -> bool:
 @pytest.mark.parametrize("path", ["/health", "/mcp", "/mcp/", "/anything"])
 def test_what_is_asked_of_another_host_is_refused(folder: Path, path: str) -> None:
     with serving(folder) as program:
-        for host in ("evil.example", "127.0.0.1.evil.example", "evil.example:80", ""):
+        for host in (
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "evil.example:80",
+            "localhost:80evil",
+            "localhost:80:80",
+            "",
+        ):
             with raw(program, request(b"{}", path=path, host=host)) as made:
                 assert made.recv(12) == b"HTTP/1.1 421", host
         for host in ("localhost", "LOCALHOST:1", f"127.0.0.1:{program.port}", "[::1]:80"):
@@ -157,9 +164,9 @@ def test_with_few_descriptors_it_serves_and_says_little(folder: Path) -> None:
 def test_streams_have_places_of_their_own_and_end_with_the_server(folder: Path) -> None:
     with ExitStack() as open_connections:
         program = open_connections.enter_context(serving(folder, "--watch"))
-        asked = request(json.dumps(LISTEN).encode(), more=MODERN)
         streams = [
-            open_connections.enter_context(raw(program, asked)) for _ in range(Limits.streams + 1)
+            open_connections.enter_context(raw(program, listen(f"192.0.2.{number % 5}")))
+            for number in range(Limits.streams + 1)
         ]
         answers = [each.recv(12) for each in streams]
         assert answers[:-1] == [b"HTTP/1.1 200"] * Limits.streams
@@ -172,6 +179,22 @@ def test_streams_have_places_of_their_own_and_end_with_the_server(folder: Path) 
                 rest += data
             assert rest.endswith(b"0\r\n\r\n"), "the stream came to its end"
         assert "Traceback" not in program.output()
+
+
+def listen(client: str) -> bytes:
+    """What opens a stream, said by a proxy on this machine to come from a client."""
+    more = f"{MODERN}X-Forwarded-For: {client}\r\n"
+    return request(json.dumps(LISTEN).encode(), more=more)
+
+
+def test_one_client_has_a_share_of_the_streams(folder: Path) -> None:
+    with ExitStack() as open_connections:
+        program = open_connections.enter_context(serving(folder, "--watch"))
+        clients = ["192.0.2.1"] * (Limits.streams_of_client + 1) + ["192.0.2.2"]
+        streams = [open_connections.enter_context(raw(program, listen(each))) for each in clients]
+        answers = [each.recv(12) for each in streams]
+        assert answers[:-2] == [b"HTTP/1.1 200"] * Limits.streams_of_client
+        assert answers[-2:] == [b"HTTP/1.1 503", b"HTTP/1.1 200"]
 
 
 def test_without_watch_there_is_no_stream_to_open(folder: Path) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from packlore.serve.connections import Protocol
+from packlore.serve.held import Held
 
 GRACE = 1.0
 """Seconds in which requests are still taken after SIGTERM, each with `Connection: close`: a
@@ -36,26 +37,23 @@ class Drain:
 
     def __init__(self) -> None:
         self.begun = False
-        self._streams: set[asyncio.Timeout] = set()
+        self.streams: Held[asyncio.Timeout] = Held()
 
     def begin(self) -> None:
         """Close all streams, and from now on say so to who keeps a connection."""
         self.begun = True
-        for each in self._streams:
+        for each in self.streams:
             each.reschedule(asyncio.get_running_loop().time())
 
-    def opened(self, stream: asyncio.Timeout) -> None:
-        """A stream has begun; `begin` ends it."""
-        self._streams.add(stream)
+    def opened(self, stream: asyncio.Timeout, client: str) -> None:
+        """A stream of a client has begun; `begin` ends it."""
+        self.streams.add(stream, client)
         if self.begun:
             stream.reschedule(asyncio.get_running_loop().time())
 
     def closed(self, stream: asyncio.Timeout) -> None:
         """A stream has ended."""
-        self._streams.discard(stream)
-
-    def __len__(self) -> int:
-        return len(self._streams)
+        self.streams.discard(stream)
 
 
 DRAIN = Drain()
