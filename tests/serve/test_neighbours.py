@@ -371,3 +371,44 @@ def test_the_end_comes_within_its_grace(folder: Path) -> None:
         start = time.monotonic()
         assert program.terminate(60) in (0, -signal.SIGTERM)
         assert time.monotonic() - start < 20 * GRACE
+
+
+STUCK = """
+import functools, sys, time
+from packlore.cli.commands import main
+from packlore.serve import drain, run, tools
+run.STOP_TIMEOUT, drain.LAST, find = 1, 0.5, tools.Tools.find_rules
+
+@functools.wraps(find)
+def stuck(self, query, **more):
+    print("stuck", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+tools.Tools.find_rules = stuck
+main(["serve", "--http", "--port", "{port}", "--pack", "{folder}"])
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_thread_that_works_on_holds_no_process_up(folder: Path, how: signal.Signals) -> None:
+    port = free_port()
+    code = STUCK.replace("{port}", str(port)).replace("{folder}", str(folder))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            assert process.stderr
+            process.stderr.readline()
+            asked = {"name": "find_rules", "arguments": {"query": "x"}}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked}
+            with socket.create_connection((HOST, port), timeout=30) as made:
+                made.sendall(request(json.dumps(body).encode()))
+                assert process.stderr.readline().strip() == b"stuck"
+                process.send_signal(how)
+                assert process.wait(60) == 0
+            told = process.stderr.read().decode()
+        finally:
+            process.kill()
+    assert told.splitlines()[-1] == (
+        "packlore: it ends without the answers of requests that still run"
+    )
