@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from tests.services.process import HOST
 LARGE = 16 * 1024 * 1024
 """Bytes of an answer of which no system holds more than a part for a client that does not read."""
 PATIENT = 30.0
+App = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: "
 
 
@@ -63,7 +64,7 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(application: Application, keep_alive: int = 60) -> AsyncIterator[Listening]:
+async def listening(application: App, keep_alive: int = 60) -> AsyncIterator[Listening]:
     config = Config(
         application, interface="asgi3", log_config=None, timeout_keep_alive=keep_alive, ws="none"
     )
@@ -183,6 +184,32 @@ async def test_an_answer_that_is_not_read_is_given_up_though_its_connection_was_
         await server.client(closing + b"0\r\n\r\n")
         await until(lambda: bool(server.made))
         await until(lambda: not server.made[0].connections)
+
+
+async def test_what_waits_of_an_answer_has_a_clock_however_little_it_is() -> None:
+    async with listening(Application()) as server:
+        await server.client(b"")
+        await until(lambda: bool(server.made))
+        assert server.made[0].transport.get_write_buffer_limits() == (0, 0)
+
+
+async def test_who_reads_what_was_sent_may_wait_for_more_of_a_stream() -> None:
+    more = asyncio.Event()
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * LARGE, "more_body": True})
+        await more.wait()
+        await send({"type": "http.response.body", "body": b"end"})
+
+    async with listening(stream) as server:
+        reader, _ = await server.client(HEAD + b"0\r\n\r\n")
+        await until(lambda: len(Protocol.unread) == 1)
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(LARGE)
+        await until(lambda: len(Protocol.waiting) == 0)
+        more.set()
+        assert await reader.readuntil(b"end")
 
 
 async def test_the_next_request_begins_when_the_answer_before_it_is_read() -> None:
