@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packlore.pack import visible
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 _TICKS = re.compile(r"`+")
 _HEADER = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
+
+
+def open_closed() -> list[str]:
+    """Open what was closed of stdin, stdout and stderr, to nothing, and say which it was. Python
+    has None for it, and the next file or connection would get its descriptor."""
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:
+        mode = "r" if name == "stdin" else "w"
+        stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 it stays open
+        os.set_inheritable(stream.fileno(), True)  # workers have the same three
+        setattr(sys, name, stream)
+    return closed
 
 
 def line(text: str) -> str:
