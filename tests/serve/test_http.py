@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -85,6 +86,44 @@ def test_an_empty_token_is_refused_at_the_start(tmp_path: Path) -> None:
     refused = pytest.raises(ServiceFailed, match=f"{TOKEN} is empty: set a token, or unset it")
     with refused, serving(own(tmp_path), **{TOKEN: ""}):
         pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="variables are text there")
+def test_a_token_that_is_no_text_is_refused_at_the_start(tmp_path: Path) -> None:
+    refused = pytest.raises(ServiceFailed, match=f"packlore: {TOKEN} is no UTF-8: set a token of")
+    with refused, serving(own(tmp_path), **{TOKEN: os.fsdecode(b"\xff\xfe")}):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such limit")
+@pytest.mark.parametrize("files", [64, 79])
+def test_too_few_descriptors_are_refused_at_the_start(tmp_path: Path, files: int) -> None:
+    command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "{port}"]
+    limited = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "-", *command]
+    said = f"packlore: this process may open {files} files, and a server needs 80: allow it more"
+    refused = pytest.raises(ServiceFailed, match=said)
+    with refused, serving_process([*limited, "--pack", str(own(tmp_path))], path="/health"):
+        pass
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_the_address_that_is_told_can_be_opened(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "0", "--host", "::1"]
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    with subprocess.Popen(
+        [*command, "--pack", str(own(tmp_path))], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr
+            url = process.stderr.readline().split()[-1]
+            assert url.startswith("http://[::1]:")
+            answer = httpx.get(url.replace("/mcp", "/health"), timeout=30)
+            assert answer.json()["status"] == "ok"
+        finally:
+            process.terminate()
 
 
 def test_the_right_token_is_served(served: Program) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from packlore.serve.connections import FEWEST, SPARE
 from packlore.serve.connections import Limits as Open
 from packlore.serve.drain import GRACE
 from packlore.serve.log import MAX_WAITING
@@ -149,9 +150,10 @@ def test_headers_that_never_end_are_given_up(folder: Path) -> None:
         assert healthy(program)
 
 
-def test_with_few_descriptors_it_serves_and_says_little(folder: Path) -> None:
+@pytest.mark.parametrize("files", [SPARE + FEWEST, 256])
+def test_with_few_descriptors_it_serves_and_says_little(folder: Path, files: int) -> None:
     command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "{port}"]
-    limited = ["bash", "-c", 'ulimit -n 256; exec "$@"', "-", *command, "--pack", str(folder)]
+    limited = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "-", *command, "--pack", str(folder)]
     with ExitStack() as open_connections:
         program = open_connections.enter_context(serving_process(limited, path="/health"))
         for _ in range(3):

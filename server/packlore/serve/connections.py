@@ -24,6 +24,8 @@ except ImportError:  # Windows
 
 SPARE = 64
 """Descriptors for all else that a process opens."""
+FEWEST = 16
+"""Connections without which there is no serving."""
 
 
 class Limits:
