@@ -51,8 +51,8 @@ INSIDE = {
         ("run",),
     ),
     "serve": (
-        ("held", "log", "pages", "review", "stdio"),
-        ("connections", "tools"),
+        ("held", "log", "pages", "review"),
+        ("connections", "stdio", "tools"),
         ("bind", "drain", "skills", "watch"),
         ("requests", "workers"),
         ("server",),

@@ -380,8 +380,8 @@ def test_the_end_comes_within_its_grace(folder: Path) -> None:
 STUCK = """
 import functools, sys, time
 from packlore.cli.commands import main
-from packlore.serve import drain, run, tools
-run.STOP_TIMEOUT, drain.LAST, find = 1, 0.5, tools.Tools.find_rules
+from packlore.serve import drain, run, stdio, tools
+run.STOP_TIMEOUT, drain.LAST, stdio.PATIENCE, find = 1, 0.5, 0.5, tools.Tools.find_rules
 
 @functools.wraps(find)
 def stuck(self, query, **more):
@@ -389,16 +389,18 @@ def stuck(self, query, **more):
     time.sleep(600)
 
 tools.Tools.find_rules = stuck
-main(["serve", "--http", "--port", "{port}", "--pack", "{folder}"])
+main(["serve", "--pack", "{folder}", *sys.argv[1:]])
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_thread_that_works_on_holds_no_process_up(folder: Path, how: signal.Signals) -> None:
     port = free_port()
-    code = STUCK.replace("{port}", str(port)).replace("{folder}", str(folder))
+    command = [sys.executable, "-c", STUCK.replace("{folder}", str(folder))]
     with subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [*command, "--http", "--port", str(port)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
     ) as process:
         try:
             assert process.stderr
@@ -416,3 +418,17 @@ def test_a_thread_that_works_on_holds_no_process_up(folder: Path, how: signal.Si
     assert told.splitlines()[-1] == (
         "packlore: it ends without the answers of requests that still run"
     )
+
+
+def test_over_stdio_a_thread_that_works_on_holds_no_process_up(folder: Path) -> None:
+    command = [sys.executable, "-c", STUCK.replace("{folder}", str(folder))]
+    asked = {"name": "find_rules", "arguments": {"query": "x"}}
+    messages = (*HANDSHAKE, {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": asked})
+    done = subprocess.run(
+        command, input=lines(*messages), capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stderr.decode().splitlines() == [
+        "stuck",
+        "packlore: it ends without the answers of 1 requests",
+    ]
