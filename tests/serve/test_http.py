@@ -306,6 +306,28 @@ def test_a_request_is_one_line_of_log_whatever_its_path(tmp_path: Path) -> None:
         assert line.split()[:4] == ["127.0.0.1", "POST", "/mcp", "200"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="has all of 127.0.0.0/8")
+@pytest.mark.parametrize(
+    ("named", "proxy", "client"),
+    [
+        (None, "127.0.0.1", "192.0.2.7"),
+        (None, "127.0.0.2", "127.0.0.2"),
+        ("127.0.0.2", "127.0.0.2", "192.0.2.7"),
+        ("", "127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_the_client_is_whom_a_named_proxy_says(
+    tmp_path: Path, named: str | None, proxy: str, client: str
+) -> None:
+    environ = {} if named is None else {"FORWARDED_ALLOW_IPS": named}
+    transport = httpx.HTTPTransport(local_address=proxy)
+    with serving(own(tmp_path), **environ) as program, httpx.Client(transport=transport) as asking:
+        asking.get(f"{program.url}/told", headers={"X-Forwarded-For": "192.0.2.7"})
+        program.terminate()  # a line is written when its answer is out already
+        (line,) = [line for line in program.output().splitlines() if " GET /told " in line]
+    assert line.split()[0] == client
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
 def test_a_worker_that_starts_later_says_that_the_pack_has_changed(tmp_path: Path) -> None:
     folder = own(tmp_path)
