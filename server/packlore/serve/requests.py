@@ -35,7 +35,7 @@ class Limits:
     """The same of one client address."""
     streams = 200
     """Streams at once in one worker; more are answered with 503."""
-    streams_of_client = 50
+    streams_of_client = 100
     """The same of one client address."""
     stream_seconds = 3600.0
     """The life of a stream; a client opens another."""
