@@ -13,6 +13,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from packlore.check.syntax import search
@@ -41,28 +42,26 @@ _HOLDS = frozenset([
 ])  # fmt: skip
 """Where a name that is bound may stand among others."""
 _BINDS = {
-    "assignment": "left",
-    "augmented_assignment": "left",
-    "for_statement": "left",
-    "for_in_clause": "left",
-    "named_expression": "name",
-    "function_definition": "name",
-    "class_definition": "name",
-    "default_parameter": "name",
-    "typed_default_parameter": "name",
-}
+    "assignment": "left", "augmented_assignment": "left", "for_statement": "left",
+    "for_in_clause": "left", "named_expression": "name", "function_definition": "name",
+    "class_definition": "name", "default_parameter": "name", "typed_default_parameter": "name",
+}  # fmt: skip
 """Kinds of nodes that bind a name, and the field where it stands."""
 
 
 class Names:
-    """The qualified names that patterns know: `spellings` as `resolve` takes them, `roots` how the
-    spellings begin, and `above` what the names lie in."""
+    """The qualified names that patterns know: `spellings` as `resolve` takes them, and `roots` how
+    the spellings begin."""
 
     def __init__(self, spellings: Mapping[str, str]) -> None:
         self.spellings = spellings
         self.roots = {spelled.partition(".")[0] for spelled in spellings.values()}
-        self.above = {each[:at] for each in spellings for at in _ends(each)[1:]}
         self._longest = max(map(len, spellings), default=0) + MORE
+
+    @cached_property
+    def above(self) -> set[str]:
+        """What the names lie in. Most code that is asked about imports none of them."""
+        return {each[:at] for each in self.spellings for at in _ends(each)[1:]}
 
     def spelling(self, meant: str) -> str | None:
         """How the patterns spell a qualified name, by the longest of theirs that it begins with."""
