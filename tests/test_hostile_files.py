@@ -19,6 +19,7 @@ from packlore.errors import NotFoundError, PackError
 from packlore.find.features import features
 from packlore.find.model import FILE, Model, encode
 from packlore.library import Library
+from packlore.names import MAX_NAME
 from packlore.pack.build import derived
 from packlore.pack.model import Rule, tokens
 from packlore.pack.read import MAX_FILE, read
@@ -416,3 +417,12 @@ def test_an_unknown_name_is_compared_with_few(tmp_path: Path) -> None:
 
     spent(10)
     assert spent(4_000) < 5 * spent(500), "twice as many are compared; all would be eight times"
+
+
+def test_a_name_that_no_path_could_have_is_not_looked_up(tmp_path: Path) -> None:
+    library = Library.open([own(tmp_path)])
+    longest = "./" * ((MAX_NAME - len("asyncio-timeout")) // 2) + "asyncio-timeout"
+    assert library.get(longest).item.id == "asyncio-timeout"
+    with pytest.raises(NotFoundError, match="no rule or file") as refused:
+        library.get("./" + longest)
+    assert len(str(refused.value)) < 300

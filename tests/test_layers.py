@@ -56,8 +56,8 @@ INSIDE = {
     ),
     "project": (("versions",), ("locks",), ("folder",), ("note",)),
     "serve": (
-        ("connections", "log", "pages", "review", "stdio"),
-        ("tools",),
+        ("held", "log", "pages", "review"),
+        ("connections", "stdio", "tools"),
         ("bind", "drain", "skills", "watch"),
         ("requests", "workers"),
         ("server",),

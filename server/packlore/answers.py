@@ -25,12 +25,12 @@ def hits(library: Library, query: str, found: Sequence[Hit], where: Filter = EVE
         return nothing(library, query, where)
     best = found[0]
     lines = [_head(library, best, visible(library.index.why(query, best))), ""]
+    item = best.item
     if best.sure == "weak":
-        lines += [*_about(best.item), ""]
+        text = "\n".join([*_about(item), ""])
     else:
-        item = best.item
         text = render.brief(item) if isinstance(item, Rule) else render.excerpt(item)
-        lines.append(noted(text, item, library.project))
+    lines.append(noted(text, item, library.project))
     least = LEAST_BESIDE if best.sure == "sure" else 0.0
     if others := [each for each in found[1:] if each.score >= least]:
         lines += ["Also:", *(render.line(library, Entry(each.pack, each.item)) for each in others)]

@@ -18,6 +18,8 @@ MAX_COMPARED = 1_000
 """Ids that an unknown name is compared with."""
 ALIKE = 3
 """Letters that they begin with, where there are more."""
+MAX_NAME = 4_096
+"""Characters of a name that is looked up, as of a path."""
 MAX_SHOWN = 80
 """Characters of a name that is repeated in an error."""
 
@@ -41,10 +43,11 @@ class Names:
 
     def get(self, name: str) -> Entry:
         """The item of an id, a path or a URI. NotFoundError names the nearest known ones."""
-        found = next(filter(None, map(self._known.get, _forms(name))), None)
+        forms = _forms(name) if len(name) <= MAX_NAME else ()
+        found = next(filter(None, map(self._known.get, forms)), None)
         if not found:
             shown = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}…"
-            near = self._nearest(name.strip().lower()[:MAX_SHOWN])
+            near = self._nearest(name[:MAX_NAME].strip().lower()[:MAX_SHOWN])
             hint = (
                 f"nearest: {', '.join(near)}"
                 if near
@@ -84,9 +87,10 @@ def _forms(name: str) -> Iterator[str]:
     if text.lower().startswith(SCHEME):
         text = unquote(text[len(SCHEME) :])
     text = text.replace("\\", "/").lower()
-    while text.startswith("./"):
-        text = text[2:]
-    text = text.strip("/")
+    start = 0
+    while text.startswith("./", start):
+        start += 2
+    text = text[start:].strip("/")
     yield text
     yield text.removesuffix(".md")
     parts = text.split("/")[-16:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from packlore.check.imports import resolve
+from packlore.check.imports import GROWTH, resolve
 from packlore.check.syntax import PYTHON, tree
 
 NAMES = {
@@ -104,3 +104,53 @@ def test_offsets_lead_back_to_the_text_as_it_was() -> None:
 )
 def test_broken_code_is_no_error(code: str) -> None:
     resolved(f"{code}\nfrom time import sleep\nsleep(1)")
+
+
+class Counted(dict[str, str]):
+    """Names that count how often one is looked up."""
+
+    lookups = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.lookups += 1
+        return super().__contains__(name)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import asyncio as a\na" + ".b" * 2_000,
+        "from asyncio.gather" + ".b" * 2_000 + " import g\n" + "g\n" * 5,
+        "import asyncio.gather" + ".b" * 2_000 + " as g\n" + "g\n" * 5,
+        "from asyncio.gather" + ".b" * 2_000 + " import " + ", ".join("cdefg"),
+    ],
+)
+def test_a_long_name_is_looked_up_a_few_times(code: str) -> None:
+    names = Counted(NAMES)
+    resolve(tree(code, PYTHON), code, names)
+    assert names.lookups < 100
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from asyncio import gather as g\n" + "g\n" * 5_000,
+        f"from asyncio.gather import {'b' * 90} as g\n" + "g\n" * 5_000,
+        "from asyncio.gather" + ".b" * 2_000 + " import g\n" + "g\n" * 50,
+    ],
+)
+def test_a_text_grows_to_twice_its_length_and_a_little(code: str) -> None:
+    found = resolve(tree(code, PYTHON), code, NAMES)
+    assert len(found.text) <= 2 * len(code) + GROWTH
+
+
+def test_a_text_that_would_grow_beyond_is_left_and_that_is_told() -> None:
+    code = "from asyncio import gather as g\n" + "g\n" * 5_000
+    found = resolve(tree(code, PYTHON), code, NAMES)
+    assert (found.text, found.edits) == (code, [])
+    assert found.odd == "with its names written in full it is too long"
+
+
+def test_a_short_text_may_grow_as_it_likes() -> None:
+    code = "from asyncio import gather as g\n" + "g()\n" * 100
+    assert resolved(code).count("asyncio.gather()") == 100

@@ -110,7 +110,7 @@ def test_a_file_without_an_end_is_read_to_its_limit_only(tmp_path: Path) -> None
     with pytest.raises(BadArgumentError, match=r"\[Errno 27\] over 33,554,432 bytes"):
         baseline.load(endless)
     trouble = read(Source(endless, "a.py"))
-    assert str(trouble) == "a.py: not checked: over 262,144 bytes"
+    assert str(trouble) == "a.py: not checked: over 524,288 bytes"
     os.mkfifo(tmp_path / "known.json")
     with pytest.raises(BadArgumentError, match="not a regular file"):
         baseline.load(tmp_path / "known.json")

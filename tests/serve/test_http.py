@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -87,6 +88,44 @@ def test_an_empty_token_is_refused_at_the_start(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.skipif(os.name == "nt", reason="variables are text there")
+def test_a_token_that_is_no_text_is_refused_at_the_start(tmp_path: Path) -> None:
+    refused = pytest.raises(ServiceFailed, match=f"packlore: {TOKEN} is no UTF-8: set a token of")
+    with refused, serving(own(tmp_path), **{TOKEN: os.fsdecode(b"\xff\xfe")}):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such limit")
+@pytest.mark.parametrize("files", [64, 79])
+def test_too_few_descriptors_are_refused_at_the_start(tmp_path: Path, files: int) -> None:
+    command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "{port}"]
+    limited = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "-", *command]
+    said = f"packlore: this process may open {files} files, and a server needs 80: allow it more"
+    refused = pytest.raises(ServiceFailed, match=said)
+    with refused, serving_process([*limited, "--pack", str(own(tmp_path))], path="/health"):
+        pass
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_the_address_that_is_told_can_be_opened(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "0", "--host", "::1"]
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    with subprocess.Popen(
+        [*command, "--pack", str(own(tmp_path))], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr
+            url = process.stderr.readline().split()[-1]
+            assert url.startswith("http://[::1]:")
+            answer = httpx.get(url.replace("/mcp", "/health"), timeout=30)
+            assert answer.json()["status"] == "ok"
+        finally:
+            process.terminate()
+
+
 def test_the_right_token_is_served(served: Program) -> None:
     answer = post(served)
     assert answer.status_code == 200
@@ -141,6 +180,70 @@ def test_a_browser_may_ask_from_an_allowed_origin(
     answer = post(served, Origin=origin)
     allowed = answer.headers.get("Access-Control-Allow-Origin")
     assert (answer.status_code, allowed) == ((200, origin) if status == 200 else (403, None))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"id": "x" * 2_000}, "the id has 2,000 characters, at most 1,024"),
+        ({"method": "x" * 2_000}, "the method has 2,000 characters, at most 1,024"),
+        ({"params": {"uri": "x" * 2_000}}, "the uri has 2,000 characters, at most 1,024"),
+        ({"params": {"more": "x" * 2_000}, "id": "y" * 1_024}, ""),
+        ({"id": [], "method": {}, "params": ["x" * 2_000]}, ""),
+    ],
+)
+def test_what_answers_would_repeat_is_short(
+    served: Program, changed: dict[str, object], told: str
+) -> None:
+    answer = post(served, {**INITIALIZE, "method": "resources/read", **changed})
+    assert len(answer.content) < 4_000
+    assert ("at most" in answer.text) == bool(told)
+    if told:
+        assert answer.status_code == 400
+        assert answer.json()["error"] == {"code": -32600, "message": told}
+
+
+@pytest.mark.parametrize("body", [b"x" * 2_000, b"[" * 100_000, b"\xff" * 2_000, b"1" * 5_000])
+def test_a_long_body_that_is_no_json_gets_a_short_answer(served: Program, body: bytes) -> None:
+    answer = post(served, body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32700)
+    assert len(answer.content) < 200
+
+
+async def test_one_client_has_a_share_of_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    monkeypatch.setattr(Limits, "concurrency", 3)
+    monkeypatch.setattr(Limits, "of_client", 1)
+    go = asyncio.Event()
+    sent: dict[str, list[Any]] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    limited = limit(app)
+
+    def ask(client: str) -> asyncio.Future[None]:
+        said = sent.setdefault(client, [])
+
+        async def send(message: Any) -> None:
+            said.append(message.get("status") or message["body"])
+
+        scope = {"type": "http", "client": (client, 1)}
+        return asyncio.ensure_future(limited(scope, None, send))  # type: ignore[arg-type]
+
+    asked = [ask(each) for each in ("a", "a", "b", "c", "d")]
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(*asked)
+    await ask("a")
+    assert sent == {
+        "a": [503, b"too many requests at once of one client\n", 200, 200],
+        "b": [200],
+        "c": [200],
+        "d": [503, b"too many requests at once\n"],
+    }
 
 
 async def test_requests_beyond_the_limit_are_turned_away(
@@ -201,6 +304,28 @@ def test_a_request_is_one_line_of_log_whatever_its_path(tmp_path: Path) -> None:
         assert [line.split()[2] for line in lines] == [r"/a\nb\u001b[31m"]
         (line,) = [line for line in program.output().splitlines() if " POST /mcp " in line]
         assert line.split()[:4] == ["127.0.0.1", "POST", "/mcp", "200"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has all of 127.0.0.0/8")
+@pytest.mark.parametrize(
+    ("named", "proxy", "client"),
+    [
+        (None, "127.0.0.1", "192.0.2.7"),
+        (None, "127.0.0.2", "127.0.0.2"),
+        ("127.0.0.2", "127.0.0.2", "192.0.2.7"),
+        ("", "127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_the_client_is_whom_a_named_proxy_says(
+    tmp_path: Path, named: str | None, proxy: str, client: str
+) -> None:
+    environ = {} if named is None else {"FORWARDED_ALLOW_IPS": named}
+    transport = httpx.HTTPTransport(local_address=proxy)
+    with serving(own(tmp_path), **environ) as program, httpx.Client(transport=transport) as asking:
+        asking.get(f"{program.url}/told", headers={"X-Forwarded-For": "192.0.2.7"})
+        program.terminate()  # a line is written when its answer is out already
+        (line,) = [line for line in program.output().splitlines() if " GET /told " in line]
+    assert line.split()[0] == client
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
@@ -273,3 +398,22 @@ async def test_a_request_is_bounded_until_its_answer_starts(
     await bound(app)({"type": "http"}, None, send)  # type: ignore[arg-type]
     assert sent[0] == (200 if started else 408)
     assert len(sent) == (1 if started else 2)
+
+
+async def test_the_start_of_an_answer_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not read what it was sent before holds it up."""
+    import asyncio
+
+    monkeypatch.setattr(Limits, "seconds", 0.05)
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        if message.get("status") == 200:
+            await asyncio.sleep(30)
+        sent.append(message.get("status"))
+
+    await bound(app)({"type": "http"}, None, send)  # type: ignore[arg-type]
+    assert sent == [408, None]

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from packlore.serve.connections import FEWEST, SPARE
 from packlore.serve.connections import Limits as Open
 from packlore.serve.drain import GRACE
 from packlore.serve.log import MAX_WAITING
@@ -85,7 +86,14 @@ def healthy(program: Program) -> bool:
 @pytest.mark.parametrize("path", ["/health", "/mcp", "/mcp/", "/anything"])
 def test_what_is_asked_of_another_host_is_refused(folder: Path, path: str) -> None:
     with serving(folder) as program:
-        for host in ("evil.example", "127.0.0.1.evil.example", "evil.example:80", ""):
+        for host in (
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "evil.example:80",
+            "localhost:80evil",
+            "localhost:80:80",
+            "",
+        ):
             with raw(program, request(b"{}", path=path, host=host)) as made:
                 assert made.recv(12) == b"HTTP/1.1 421", host
         for host in ("localhost", "LOCALHOST:1", f"127.0.0.1:{program.port}", "[::1]:80"):
@@ -142,13 +150,16 @@ def test_headers_that_never_end_are_given_up(folder: Path) -> None:
         assert healthy(program)
 
 
-def test_with_few_descriptors_it_serves_and_says_little(folder: Path) -> None:
+@pytest.mark.parametrize(("files", "half"), [(SPARE + FEWEST, 2 * FEWEST), (256, 300)])
+def test_with_few_descriptors_it_serves_and_says_little(
+    folder: Path, files: int, half: int
+) -> None:
     command = [sys.executable, "-m", "packlore", "serve", "--http", "--port", "{port}"]
-    limited = ["bash", "-c", 'ulimit -n 256; exec "$@"', "-", *command, "--pack", str(folder)]
+    limited = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "-", *command, "--pack", str(folder)]
     with ExitStack() as open_connections:
         program = open_connections.enter_context(serving_process(limited, path="/health"))
         for _ in range(3):
-            for _ in range(300):
+            for _ in range(half):
                 open_connections.enter_context(raw(program, b"POST /mcp HT"))
             assert healthy(program)
         assert len(program.output()) < 20_000
@@ -157,9 +168,9 @@ def test_with_few_descriptors_it_serves_and_says_little(folder: Path) -> None:
 def test_streams_have_places_of_their_own_and_end_with_the_server(folder: Path) -> None:
     with ExitStack() as open_connections:
         program = open_connections.enter_context(serving(folder, "--watch"))
-        asked = request(json.dumps(LISTEN).encode(), more=MODERN)
         streams = [
-            open_connections.enter_context(raw(program, asked)) for _ in range(Limits.streams + 1)
+            open_connections.enter_context(raw(program, listen(f"192.0.2.{number % 5}")))
+            for number in range(Limits.streams + 1)
         ]
         answers = [each.recv(12) for each in streams]
         assert answers[:-1] == [b"HTTP/1.1 200"] * Limits.streams
@@ -172,6 +183,22 @@ def test_streams_have_places_of_their_own_and_end_with_the_server(folder: Path) 
                 rest += data
             assert rest.endswith(b"0\r\n\r\n"), "the stream came to its end"
         assert "Traceback" not in program.output()
+
+
+def listen(client: str) -> bytes:
+    """What opens a stream, said by a proxy on this machine to come from a client."""
+    more = f"{MODERN}X-Forwarded-For: {client}\r\n"
+    return request(json.dumps(LISTEN).encode(), more=more)
+
+
+def test_one_client_has_a_share_of_the_streams(folder: Path) -> None:
+    with ExitStack() as open_connections:
+        program = open_connections.enter_context(serving(folder, "--watch"))
+        clients = ["192.0.2.1"] * (Limits.streams_of_client + 1) + ["192.0.2.2"]
+        streams = [open_connections.enter_context(raw(program, listen(each))) for each in clients]
+        answers = [each.recv(12) for each in streams]
+        assert answers[:-2] == [b"HTTP/1.1 200"] * Limits.streams_of_client
+        assert answers[-2:] == [b"HTTP/1.1 503", b"HTTP/1.1 200"]
 
 
 def test_without_watch_there_is_no_stream_to_open(folder: Path) -> None:
@@ -348,3 +375,60 @@ def test_the_end_comes_within_its_grace(folder: Path) -> None:
         start = time.monotonic()
         assert program.terminate(60) in (0, -signal.SIGTERM)
         assert time.monotonic() - start < 20 * GRACE
+
+
+STUCK = """
+import functools, sys, time
+from packlore.cli.commands import main
+from packlore.serve import drain, run, stdio, tools
+run.STOP_TIMEOUT, drain.LAST, stdio.PATIENCE, find = 1, 0.5, 0.5, tools.Tools.find_rules
+
+@functools.wraps(find)
+def stuck(self, query, **more):
+    print("stuck", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+tools.Tools.find_rules = stuck
+main(["serve", "--pack", "{folder}", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_thread_that_works_on_holds_no_process_up(folder: Path, how: signal.Signals) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", STUCK.replace("{folder}", str(folder))]
+    with subprocess.Popen(
+        [*command, "--http", "--port", str(port)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        try:
+            assert process.stderr
+            process.stderr.readline()
+            asked = {"name": "find_rules", "arguments": {"query": "x"}}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked}
+            with socket.create_connection((HOST, port), timeout=30) as made:
+                made.sendall(request(json.dumps(body).encode()))
+                assert process.stderr.readline().strip() == b"stuck"
+                process.send_signal(how)
+                assert process.wait(60) == 0
+            told = process.stderr.read().decode()
+        finally:
+            process.kill()
+    assert told.splitlines()[-1] == (
+        "packlore: it ends without the answers of requests that still run"
+    )
+
+
+def test_over_stdio_a_thread_that_works_on_holds_no_process_up(folder: Path) -> None:
+    command = [sys.executable, "-c", STUCK.replace("{folder}", str(folder))]
+    asked = {"name": "find_rules", "arguments": {"query": "x"}}
+    messages = (*HANDSHAKE, {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": asked})
+    done = subprocess.run(
+        command, input=lines(*messages), capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stderr.decode().splitlines() == [
+        "stuck",
+        "packlore: it ends without the answers of 1 requests",
+    ]

@@ -20,6 +20,7 @@ ODD = "backslashreplace"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; answers with its exit code."""
+    closed = terminal.open_closed()
     # Answers hold more than a code page can; arguments and paths hold bytes that are no text.
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, ODD), (sys.stderr, ODD)):
         if hasattr(stream, "reconfigure"):
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     known = parser()
     arguments = known.parse_args(argv)
+    arguments.closed = closed
     if arguments.version:
         terminal.say(_version())
         return 0

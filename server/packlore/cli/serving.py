@@ -37,6 +37,12 @@ def serve(arguments: argparse.Namespace) -> int:
         raise BadArgumentError(
             f"{names}: only with --http; without it one client is served over stdin and stdout"
         )
+    missing = [each for each in ("stdin", "stdout") if each in arguments.closed]
+    if missing and not arguments.http:
+        raise BadArgumentError(
+            f"{' and '.join(missing)} closed: a client writes to stdin and reads stdout; "
+            "with --http it needs neither"
+        )
     from packlore.serve import run
 
     folders = locate(arguments.pack)

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from packlore.pack import line as line  # noqa: PLC0414 - the commands take it from here
@@ -39,6 +40,18 @@ def inert(text: str) -> str:
     """Text in which no log of GitHub sees a command in the old form, `##[name]`, which counts
     wherever it stands in a line (https://github.com/actions/runner, ActionCommand.cs)."""
     return text.replace("##[", "##\\[")
+
+
+def open_closed() -> list[str]:
+    """Open what was closed of stdin, stdout and stderr, to nothing, and say which it was. Python
+    has None for it, and the next file or connection would get its descriptor."""
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:
+        mode = "r" if name == "stdin" else "w"
+        stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 it stays open
+        os.set_inheritable(stream.fileno(), True)  # workers have the same three
+        setattr(sys, name, stream)
+    return closed
 
 
 def plain(text: str) -> None:

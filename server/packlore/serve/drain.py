@@ -14,11 +14,14 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from packlore.serve.connections import Protocol
+from packlore.serve.held import Held
+from packlore.serve.log import finish, say
 
 GRACE = 1.0
 """Seconds in which requests are still taken after SIGTERM, each with `Connection: close`: a
@@ -29,6 +32,8 @@ SO_ATTACH_FILTER, BPF_RETURN = 26, 0x06
 """Of Linux: asm/socket.h, linux/bpf_common.h. A filter that returns 0 drops each packet."""
 PATIENCE = 5.0
 """Seconds that requests have which have begun to come."""
+LAST = 3.0
+"""Seconds from the end of the application to that of the process."""
 
 
 class Drain:
@@ -36,26 +41,23 @@ class Drain:
 
     def __init__(self) -> None:
         self.begun = False
-        self._streams: set[asyncio.Timeout] = set()
+        self.streams: Held[asyncio.Timeout] = Held()
 
     def begin(self) -> None:
         """Close all streams, and from now on say so to who keeps a connection."""
         self.begun = True
-        for each in self._streams:
+        for each in self.streams:
             each.reschedule(asyncio.get_running_loop().time())
 
-    def opened(self, stream: asyncio.Timeout) -> None:
-        """A stream has begun; `begin` ends it."""
-        self._streams.add(stream)
+    def opened(self, stream: asyncio.Timeout, client: str) -> None:
+        """A stream of a client has begun; `begin` ends it."""
+        self.streams.add(stream, client)
         if self.begun:
             stream.reschedule(asyncio.get_running_loop().time())
 
     def closed(self, stream: asyncio.Timeout) -> None:
         """A stream has ended."""
-        self._streams.discard(stream)
-
-    def __len__(self) -> int:
-        return len(self._streams)
+        self.streams.discard(stream)
 
 
 DRAIN = Drain()
@@ -74,11 +76,11 @@ def before_uvicorn() -> Iterator[None]:
         DRAIN.begin()
         if multiprocessing.parent_process() is None:
             refuse_new(_listeners(server))
-        loop.call_later(GRACE, finish)
+        loop.call_later(GRACE, stop)
 
     server: Any = getattr(uvicorns, "__self__", None)
 
-    def finish() -> None:
+    def stop() -> None:
         for each in _listeners(server):
             loop.remove_reader(
                 each
@@ -106,6 +108,17 @@ def before_uvicorn() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, uvicorns)
+        if server is not None:
+            threading.Thread(target=_end, daemon=True, name="end").start()
+
+
+def _end() -> None:
+    """End the process, where it does not end by itself: Python waits for threads, and one that
+    still works on a request cannot be stopped."""
+    time.sleep(LAST)
+    say("packlore: it ends without the answers of requests that still run")
+    finish()
+    os._exit(0)
 
 
 def _take_what_waits(server: Any, loop: asyncio.AbstractEventLoop) -> None:

@@ -34,7 +34,7 @@ def say(line: str) -> None:
         if _writer is None:
             _writer = threading.Thread(target=_write, daemon=True, name="log")
             _writer.start()
-            atexit.register(_finish)
+            atexit.register(finish)
         try:
             _lines.put_nowait(visible(line).replace("\n", "\\n"))
         except queue.Full:
@@ -57,7 +57,8 @@ def _write() -> None:
             _lines.task_done()
 
 
-def _finish() -> None:
+def finish() -> None:
+    """Give the last lines their time to be read."""
     until = time.monotonic() + FINAL
     while _lines.unfinished_tasks and time.monotonic() < until:
         time.sleep(0.01)

@@ -6,10 +6,12 @@ Each function wraps an ASGI application.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from packlore.serve.drain import DRAIN
+from packlore.serve.held import Held, client_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -22,13 +24,19 @@ class Limits:
 
     body = 1024 * 1024
     """Bytes; a tool call has some hundred."""
+    repeated = 1024
+    """Characters of an id, a method or a URI, which the SDK repeats in its answers."""
     seconds = 30.0
-    """Until a response starts. A stream that has started may go on."""
+    """Until the start of a response is sent. A stream that has started may go on."""
     concurrency = 1000
     """Requests at once in one worker; more are answered with 503. Connections are not counted:
     clients keep theirs while they have nothing to ask."""
+    of_client = 500
+    """The same of one client address."""
     streams = 200
     """Streams at once in one worker; more are answered with 503."""
+    streams_of_client = 100
+    """The same of one client address."""
     stream_seconds = 3600.0
     """The life of a stream; a client opens another."""
 
@@ -48,6 +56,9 @@ def received(app: App) -> App:
             if len(body) > Limits.body:
                 await respond(send, 413, b"the request is too large\n")
                 return
+        if wrong := _refused(body):
+            await respond(send, 400, wrong, "application/json")
+            return
         whole = [{"type": "http.request", "body": bytes(body)}]
 
         async def replay() -> MutableMapping[str, Any]:
@@ -58,42 +69,58 @@ def received(app: App) -> App:
     return received
 
 
+def _refused(body: bytes | bytearray) -> bytes:
+    """The answer to a body of which the SDK would repeat too much; empty where it would not."""
+    if len(body) <= Limits.repeated:
+        return b""
+    code, wrong = -32600, ""  # the codes of JSON-RPC 2.0, 5.1
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        code, wrong, message = -32700, "the body is no JSON", None
+    if isinstance(message, dict):
+        params = message.get("params")
+        uri = params.get("uri") if isinstance(params, dict) else None
+        said = {"id": message.get("id"), "method": message.get("method"), "uri": uri}
+        for name, each in said.items():
+            if isinstance(each, str) and len(each) > Limits.repeated:
+                wrong = f"the {name} has {len(each):,} characters, at most {Limits.repeated:,}"
+    error = {"code": code, "message": wrong}
+    return json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode() if wrong else b""
+
+
 def limit(app: App) -> App:
-    """Turns away what comes while too many requests run. A stream is no request any more: it
-    has a place among the streams, a bound on its life, and ends when the server does."""
-    running = 0
+    """Turns away what comes while too many requests run, of all or of one client. A stream is no
+    request any more: it has a place among the streams, a bound on its life, and ends when the
+    server does."""
+    running: Held[object] = Held()
 
     async def limited(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal running
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        if running >= Limits.concurrency:
-            await _busy(send, b"too many requests at once\n")
+        client = client_of((scope.get("client") or ("",))[0])  # a proxy on this machine says which
+        if busy := _too_many(running, client, Limits.concurrency, Limits.of_client):
+            await _busy(send, f"too many requests at once{busy}")
             return
-        running += 1
-        counted, refused = True, False
-
-        def leave() -> None:
-            nonlocal running, counted
-            running -= counted
-            counted = False
-
+        request, refused = object(), False
+        running.add(request, client)
         try:
             async with asyncio.timeout(None) as life:
 
                 async def start(message: MutableMapping[str, Any]) -> None:
                     nonlocal refused
                     if message["type"] == "http.response.start" and _is_stream(message):
-                        leave()
+                        running.discard(request)
                         now = asyncio.get_running_loop().time()
-                        if len(DRAIN) >= Limits.streams:
+                        most = (Limits.streams, Limits.streams_of_client)
+                        if busy := _too_many(DRAIN.streams, client, *most):
                             refused = True
                             life.reschedule(now)
-                            await _busy(send, b"too many streams at once\n")
+                            await _busy(send, f"too many streams at once{busy}")
                         else:
                             life.reschedule(now + Limits.stream_seconds)
-                            DRAIN.opened(life)
+                            DRAIN.opened(life, client)
                     if not refused:
                         await send(message)
 
@@ -107,9 +134,16 @@ def limit(app: App) -> App:
             if not refused:
                 await send({"type": "http.response.body", "body": b""})
         finally:
-            leave()
+            running.discard(request)
 
     return limited
+
+
+def _too_many(held: Held[Any], client: str, most: int, of_client: int) -> str:
+    """The end of the line that says so; empty where there is a place for the client."""
+    if len(held) >= most:
+        return "\n"
+    return " of one client\n" if held.size_of(client) >= of_client else ""
 
 
 def _is_stream(message: MutableMapping[str, Any]) -> bool:
@@ -117,8 +151,8 @@ def _is_stream(message: MutableMapping[str, Any]) -> bool:
     return next(kinds, b"").startswith(b"text/event-stream")
 
 
-async def _busy(send: Send, text: bytes) -> None:
-    await respond(send, 503, text, headers=[(b"retry-after", b"1")])
+async def _busy(send: Send, text: str) -> None:
+    await respond(send, 503, text.encode(), headers=[(b"retry-after", b"1")])
 
 
 def bound(app: App) -> App:
@@ -132,8 +166,8 @@ def bound(app: App) -> App:
             async with asyncio.timeout(Limits.seconds) as limit:
 
                 async def start(message: MutableMapping[str, Any]) -> None:
-                    limit.reschedule(None)
                     await send(message)
+                    limit.reschedule(None)
 
                 await app(scope, receive, start)
         except TimeoutError:

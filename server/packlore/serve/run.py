@@ -79,7 +79,7 @@ def serve_http(options: Options) -> None:
     """Serve many clients over HTTP until SIGTERM or SIGINT. BadArgumentError for what cannot be."""
     import uvicorn
 
-    from packlore.serve.connections import Protocol, most_open
+    from packlore.serve.connections import FEWEST, SPARE, Protocol, most_open
     from packlore.serve.http import LOOPBACK
     from packlore.serve.workers import Workers
 
@@ -100,6 +100,13 @@ def serve_http(options: Options) -> None:
         )
     if TOKEN in os.environ and not os.environ[TOKEN].strip():
         raise BadArgumentError(f"{TOKEN} is empty: set a token, or unset it to serve everyone")
+    if not _is_utf8(os.environ.get(TOKEN, "")):
+        raise BadArgumentError(f"{TOKEN} is no UTF-8: set a token of letters and digits")
+    if most_open() < FEWEST:
+        raise BadArgumentError(
+            f"this process may open {most_open() + SPARE} files, and a server needs "
+            f"{FEWEST + SPARE}: allow it more, as with `ulimit -n 1024`"
+        )
     log.set_up()
     library = Library.open(map(Path, options.packs))  # fails here, not in each worker
     os.environ[OPTIONS] = json.dumps({**asdict(options), "digest": library.digest})
@@ -125,7 +132,8 @@ def serve_http(options: Options) -> None:
     listener.listen(config.backlog)  # who comes before the server is there waits
     port = listener.getsockname()[1]
     serving = f"{options.workers} workers serve" if options.workers > 1 else "serving"
-    say(f"packlore: {serving} http://{options.host}:{port}/mcp")
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    say(f"packlore: {serving} http://{host}:{port}/mcp")
     if options.workers > 1:
         workers = Workers(config, sockets=[listener])
         workers.run()
@@ -136,6 +144,15 @@ def serve_http(options: Options) -> None:
     server.run(sockets=[listener])
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a variable is text: what was no UTF-8 in it is half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def application(environ: Mapping[str, str] = os.environ) -> Any:

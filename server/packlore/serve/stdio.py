@@ -18,6 +18,8 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
+from packlore.serve.log import finish, say
+
 PATIENCE = 30.0
 """Seconds that running requests have after the end of the input."""
 MOST = 100
@@ -62,11 +64,16 @@ class Pending:
             await self._some_done.wait()
 
     async def wait(self) -> None:
-        """Until none is under way, PATIENCE at most."""
-        with anyio.move_on_after(PATIENCE):
+        """Until none is under way. After PATIENCE the process ends: a thread that still works
+        cannot be stopped, and the SDK would wait for it."""
+        with anyio.move_on_after(PATIENCE) as scope:
             while self._ids:
                 self._some_done = anyio.Event()
                 await self._some_done.wait()
+        if scope.cancelled_caught:
+            say(f"packlore: it ends without the answers of {len(self._ids)} requests")
+            finish()
+            os._exit(0)
 
 
 class _Stream:
