@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from packlore.check import Detectors, Level
 from packlore.check.model import Detector
-from packlore.check.scan import scan
+from packlore.check.scan import broken, pasted, scan
 
 
 def detector(rule: dict[str, Any], **given: Any) -> Detector:
@@ -151,3 +152,22 @@ def test_long_code_is_not_deep() -> None:
         for n in range(900)
     )
     assert len(rows(code, SLEEP)) == 500  # of one detector in one file
+
+
+def test_code_in_a_query_is_asked_for_more_than_hints() -> None:
+    hint = replace(
+        detector({"pattern": "save($$$)"}), id="loops-y", rule="loops-y", level=Level.HINT
+    )
+    asked = Detectors((SLEEP, hint))
+    code = "import time\ntime.sleep(1)\nsave(1)\ntime.sleep(2)\n"
+    assert [each.rule for each in pasted(code, asked).findings] == ["loops-x", "loops-y", "loops-x"]
+    assert [(each.rule, each.line) for each in broken(code, asked)] == [("loops-x", 2)]
+    assert asked.loud.all == (SLEEP,)
+
+
+def test_a_text_whose_names_would_make_it_too_long_is_told() -> None:
+    code = "from time import sleep as s\n" + "s\n" * 5_000
+    checked = scan("app/x.py", code, "Python", Detectors((SLEEP,)))
+    assert checked.findings == ()
+    assert checked.trouble
+    assert "too long" in checked.trouble.reason

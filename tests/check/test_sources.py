@@ -114,7 +114,12 @@ def test_each_encoding_is_read_in_a_time_that_grows_with_the_text(name: str) -> 
             times.append(time.thread_time() - start)
         return max(times)
 
-    assert min(spent(240_000) for _ in range(3)) < 24 * max(spent(30_000), 0.0005)
+    small = large = float("inf")
+    for _ in range(8):  # a machine that does something else is seen in some of them
+        small, large = min(small, spent(30_000)), min(large, spent(240_000))
+        if large < 24 * max(small, 0.0005):
+            break
+    assert large < 24 * max(small, 0.0005), "8 times would be linear, 64 quadratic"
 
 
 @pytest.mark.parametrize(

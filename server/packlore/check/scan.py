@@ -48,6 +48,11 @@ class Detectors:
         return {name: spelled for each in self.all for name, spelled in each.names.items()}
 
     @cached_property
+    def loud(self) -> Detectors:
+        """Those whose findings are more than hints."""
+        return Detectors(tuple(each for each in self.all if each.level > Level.HINT))
+
+    @cached_property
     def named(self) -> dict[str, Clauses]:
         """The last parts of the names that a detector knows, by its id: a text that holds none of
         them is not searched by it."""
@@ -94,6 +99,8 @@ def scan(path: str, text: str, language: str, detectors: Detectors) -> Checked:
         if odd := oddity(root, text):
             return Checked(path, trouble=Trouble(path, f"not checked: {odd}"))
         resolved = resolve(root, text, detectors.names) if language == PYTHON else Text(text)
+        if resolved.odd:
+            return Checked(path, trouble=Trouble(path, f"not checked: {resolved.odd}"))
         if resolved.edits:
             root = tree(resolved.text, language)
         found = [*_findings(path, text, root, resolved, detectors, asked)]
@@ -115,12 +122,12 @@ def broken(query: str, detectors: Detectors) -> list[Finding]:
     """The first finding of each rule that code in a query breaks, the surest first; none where
     code cannot be checked."""
     try:
-        found = worst_first(pasted(query[:MAX_QUERY], detectors).findings)
+        found = worst_first(pasted(query[:MAX_QUERY], detectors.loud).findings)
     except NoGrepError:
         return []
     rules: dict[str, Finding] = {}
     for each in found:
-        if each.level > Level.HINT and each.rule != UNUSED:
+        if each.rule != UNUSED:
             rules.setdefault(each.rule, each)
     return list(rules.values())
 
