@@ -47,7 +47,7 @@ INSIDE = {
         ("index",),
     ),
     "check": (
-        ("edits", "files", "git", "model", "places", "syntax", "words"),
+        ("edits", "files", "git", "model", "places", "plain", "syntax", "words"),
         ("baseline", "ignores", "imports", "report", "settings", "sources", "utilities"),
         ("changes", "lookups"),
         ("detectors",),

@@ -38,6 +38,7 @@ TEXTS: dict[str, str] = {
     "check.words._WORD": "async def a_1",
     "check.places._TEST_FILE": "a_test.py",
     "check.places._STARS": "a*b**c",
+    "check.plain._COUNT": r"^(?:[^\n;]*[\n;]){399}",
     "check.scan._VARIABLE": "a $B_1 $$C",
     "cli.complete._SAFE": "a@b%c+d=e:f,g./h-1",
     "cli.terminal._HEADER": "---\na: b\nc: d\n---\n",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from textwrap import dedent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packlore.check.ignores import UNUSED, applied, ignores
 from packlore.check.imports import Text, resolve
 from packlore.check.lookups import Lookups, asks
 from packlore.check.model import Checked, Detector, Finding, Level, Trouble
 from packlore.check.places import matches, place
+from packlore.check.plain import ends, plain
 from packlore.check.syntax import PYTHON, NoGrepError, likeliest, oddity, root_kind, search, tree
 from packlore.check.words import Clauses, clauses, may_hold
 from packlore.pack import visible
@@ -70,6 +71,17 @@ class Detectors:
         return frozenset(
             each.id for each in self.all if asks(each.config, root_kind(each.language))
         )
+
+    @cached_property
+    def _plain(self) -> dict[str, tuple[dict[str, Any], int]]:
+        return {}
+
+    def config(self, detector: Detector, size: int) -> Mapping[str, Any]:
+        """A detector's rule in the form that is cheapest for a text of so many `ends`."""
+        if detector.id not in self._plain:
+            self._plain[detector.id] = plain(detector.config)
+        made, fewer = self._plain[detector.id]
+        return made if size < fewer else detector.config
 
     def of(self, language: str, path: str, text: str) -> list[Detector]:
         """Those that could find something in a text."""
@@ -142,9 +154,9 @@ def _findings(
 ) -> Iterator[Finding]:
     starts = _line_starts(text)
     seen: set[tuple[str, int]] = set()  # of several detectors of a rule, the first speaks
-    lookups = Lookups(root)
+    lookups, size = Lookups(root), ends(resolved.text)
     for detector in detectors.still(asked, resolved.text):
-        config = detector.config
+        config = detectors.config(detector, size)
         if detector.id in detectors.asking:
             config = lookups.answered(config)
         for match in search(root, config)[:MAX_FINDINGS]:

@@ -1,0 +1,90 @@
+"""A rule in the form for plain texts matches what the rule as it stands does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from packlore.check.plain import ends, plain
+from packlore.check.scan import Detectors, scan
+from packlore.check.syntax import PYTHON, search, tree
+from tests.check.detectors import CASES, own
+from tests.check.test_scan import detector
+
+MANY = r"^(?:[^\n;]*[\n;]){5}"
+
+
+def rule(regex: str) -> dict[str, Any]:
+    return {"rule": {"kind": "expression_statement", "regex": regex}}
+
+
+@pytest.mark.parametrize(
+    ("regex", "wanted"),
+    [
+        (r"\w+\.\d", r"[0-9A-Za-z_]+\.[0-9]"),
+        (r"[\w.]+\s", r"[0-9A-Za-z_.]+[ \t\n\r\x0b\x0c]"),
+        (r"\bfoo\b", r"(?-u:\b)foo(?-u:\b)"),
+        (r"[^\s)]\]\[\w", r"[^ \t\n\r\x0b\x0c)]\]\[[0-9A-Za-z_]"),
+        (r"\\w[\\w]", r"\\w[\\w]"),
+        (r"[[:alpha:]\w]", r"[[:alpha:]\w]"),
+        (r"[]\w]", r"[]\w]"),
+        (r"[^]\w]", r"[^]\w]"),
+        (r"[\w-z]", r"[\w-z]"),
+        (r"\W\S\D\B", r"\W\S\D\B"),
+        ("", ""),
+        ("\\", "\\"),
+    ],
+)
+def test_classes_are_written_out(regex: str, wanted: str) -> None:
+    assert plain(rule(regex))[0] == rule(wanted)
+
+
+def test_utilities_and_lists_are_rewritten_too_and_the_rule_itself_stays() -> None:
+    config = {"rule": {"any": [{"regex": r"\w"}]}, "utils": {"x": {"not": {"regex": r"\d"}}}}
+    made, _ = plain(config)
+    assert made == {
+        "rule": {"any": [{"regex": "[0-9A-Za-z_]"}]},
+        "utils": {"x": {"not": {"regex": "[0-9]"}}},
+    }
+    assert config["rule"] == {"any": [{"regex": r"\w"}]}
+
+
+def test_a_text_of_few_lines_holds_nothing_of_many() -> None:
+    made, fewer = plain({"rule": {"not": {"regex": MANY}}})
+    assert fewer == 5
+    assert not re.search(made["rule"]["not"]["regex"], "a\n" * 9)
+    assert ends("a;b\nc") == 2
+    assert ends("é") > ends(";" * 1_000_000)
+
+
+@pytest.mark.parametrize("lines", [4, 5, 6, 40])
+@pytest.mark.parametrize("name", ["x", "é"])
+def test_whatever_the_text_the_same_is_found(lines: int, name: str) -> None:
+    few = detector({"kind": "function_definition", "not": {"regex": MANY}})
+    word = replace(detector({"kind": "call", "regex": r"^\w+\(\)$"}), id="loops-y", rule="loops-y")
+    code = f"def {name}():\n" + f"    {name}()\n" * (lines - 1)
+    found = scan("app/x.py", code, "Python", Detectors((few, word))).findings
+    assert [each.rule for each in found].count("loops-y") == lines - 1
+    # The regular expression looks at the function, whose last line has no end.
+    assert [each.rule for each in found].count("loops-x") == (lines - 1 < 5)
+
+
+def test_the_detectors_of_this_pack_find_the_same_in_either_form() -> None:
+    seen = 0
+    for path in sorted(CASES.glob("*.py")):
+        code = path.read_text(encoding="utf-8")
+        code = code.encode("ascii", "replace").decode()
+        root = tree(code, PYTHON)
+        for each in own().all:
+            made, fewer = plain(each.config)
+            if each.rule == path.stem and ends(code) < fewer:
+                whole, short = (
+                    [(one.range().start.index, one.range().end.index) for one in search(root, rule)]
+                    for rule in (each.config, made)
+                )
+                assert whole == short, each.id
+                seen += bool(whole)
+    assert seen > 60
