@@ -77,3 +77,16 @@ def test_a_document_comes_before_no_rule_unless_it_is_asked_for(tmp_path: Path) 
     assert [each.item.id for each in library.search(query, kind="reference")] == [
         "references/locks.md"
     ]
+
+
+def test_what_only_lists_rules_never_comes_first_unless_it_is_asked_for(tmp_path: Path) -> None:
+    folder = terraform(tmp_path)
+    (folder / "checklists").mkdir()
+    text = "# Zeppelins\n\n" + "- [ ] moor the zeppelin\n" * 9
+    (folder / "checklists" / "air.md").write_text(f"---\ntitle: Zeppelins\n---\n{text}")
+    with (folder / "SKILL.md").open("a") as skill:
+        skill.write("\nMoor the zeppelin.\n" * 9)
+    library = Library.open([folder])
+    assert library.search("moor the zeppelin") == ()
+    found = library.search("moor the zeppelin", kind="checklist")
+    assert [each.item.id for each in found] == ["checklists/air.md"]

@@ -27,6 +27,9 @@ from packlore.pack import Rule
 LEAST = 1 / 4_000
 """The share of the best hit's score from which on another is worth a line."""
 
+LAST = 2
+"""The place in the order of what only lists rules."""
+
 Weighed = tuple[Candidate, float]
 """A candidate, and how much likelier than nothing it is the answer."""
 
@@ -58,6 +61,8 @@ class Index:
         )
         ordered = sorted(hits, key=lambda hit: (_later(hit, where), -hit.score, hit.item.id))
         best, *others = _once(ordered)
+        if _later(best, where) == LAST:
+            return ()
         return (best, *(hit for hit in others if hit.score >= best.score * LEAST))[:limit]
 
     def why(self, query: str, hit: Hit) -> str:
@@ -125,10 +130,15 @@ def _total(weighed: Iterable[Weighed]) -> float:
     return sum(value for _, value in weighed)
 
 
-def _later(hit: Hit, where: Filter) -> bool:
+def _later(hit: Hit, where: Filter) -> int:
     """Rules are shorter and proven: a document comes before one that fits only where its kind is
-    asked for."""
-    return where.kind is None and not (isinstance(hit.item, Rule) and hit.score >= CUT_BESIDE)
+    asked for. What only lists rules never comes first."""
+    if where.kind is not None or (isinstance(hit.item, Rule) and hit.score >= CUT_BESIDE):
+        return 0
+    lists = not isinstance(hit.item, Rule) and (
+        hit.item.kind == "checklist" or hit.item.path == "SKILL.md"
+    )
+    return LAST if lists else 1
 
 
 def _once(hits: Iterable[Hit]) -> Iterator[Hit]:
