@@ -257,7 +257,8 @@ def over_http() -> Iterator[Check]:
                 made = socket.create_connection((HOST, program.port), timeout=GONE)
                 with made, suppress(ConnectionError):
                     made.sendall(data)
-                    made.shutdown(socket.SHUT_WR)
+                    with suppress(OSError):  # it may be answered and closed by now
+                        made.shutdown(socket.SHUT_WR)
                     for part in iter(partial(made.recv, 65536), b""):
                         answer += part
                 if answer:
