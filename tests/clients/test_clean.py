@@ -119,7 +119,7 @@ async def test_claude_code_installs_what_the_readme_names_and_it_is_enough(
     newcomer: Person, person: Person, released: Path, tmp_path: Path
 ) -> None:
     lines = re.findall(r"^    claude (plugin .*)$", README, re.MULTILINE)
-    assert len(lines) == 2
+    assert len(lines) == 3, "the second plugin is opt in"
     for line in lines:
         newcomer.run("claude", *shlex.split(line))
     out = newcomer.run("claude", "plugin", "details", "python-backend").stdout
