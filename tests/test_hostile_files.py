@@ -146,6 +146,7 @@ UNITS = {
     "images": "![a](",
     "comments": "<!--\n",
     "tags": "<a\n",
+    "spaces of other scripts in a tag": "<a href=" + "\u2028" * 30 + "\n",
     "headings without text": "#\n",
     "headings by a line": "a\n===\n",
     "lines": "\n",
@@ -267,6 +268,9 @@ SHAPES: dict[str, Callable[[int], dict[str, str | bytes]]] = {
     **{f"yaml: {name}": header(unit) for name, unit in ROWS.items()},
     "names of files": lambda n: {
         f"rules/asyncio-{i}-zebra-zebra.md": "---\ntitle: T\n---\n# T\n" for i in range(n // 8)
+    },
+    "a tag of spaces of other scripts": lambda n: {
+        "rules/asyncio-x.md": "---\ntitle: T\n---\n- <a href=" + "\u3000" * n + "\n"
     },
     "names of many parts": lambda n: {
         f"rules/{'a-' * 100}{i}.md": "---\ntitle: T\n---\n# T\n" for i in range(n // 16)

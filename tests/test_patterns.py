@@ -85,6 +85,7 @@ TEXTS: dict[str, str] = {
     "pack.lint._WORD": "a-b_c é",
     "pack.markdown.FENCE": "a\n```py\nb\n``\n```\n ~~~~\nc\n~~~~~ \n",
     "pack.markdown.HEADING": "# a\n##\tb c\n",
+    "pack.parse._ODD_SPACE": "a\u3000b",
     "pack.parse._LABEL": "** ❌ do not (anti-pattern):**",
     "pack.scaffold._DETECTOR": "rules/a.b.yml",
     "pack.scaffold._FIELDS[category]": "title: a\ncategory: b\n",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from packlore.pack.model import Example, Fence, Problem, Section
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
+_ODD_SPACE = re.compile(r"[\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 _LABEL = re.compile(
     r"^\W*(?:(?P<wrong>incorrect|wrong|bad|avoid|never|not|don['\u2019]?t|(?:do|better|good) not"
     r"|anti-?pattern)|(?P<right>correct|right|good|better|do|preferred))\b",
@@ -82,17 +83,24 @@ def _split(text: str) -> tuple[str | None, str, int]:
 
 
 @cache
-def _markdown() -> MarkdownIt:
+def _markdown(*, tags: bool) -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     # Blocks are all that is read: inline parsing would double the time, and definitions of links
     # take quadratic time where one is never closed.
-    return MarkdownIt("commonmark").disable(["inline", "reference"])
+    left_out = ["inline", "reference"] if tags else ["inline", "reference", "html_block"]
+    return MarkdownIt("commonmark").disable(left_out)
+
+
+def _has_odd_tag(lines: Sequence[str]) -> bool:
+    """Whether a line has `<` and a space that is not ASCII. markdown-it takes it for the end of an
+    attribute as well as for a part of its value: many in one tag take the cube of their number."""
+    return any("<" in line and _ODD_SPACE.search(line) for line in lines)
 
 
 def _blocks(body: str, first: int) -> tuple[tuple[Section, ...], tuple[Example, ...]]:
     lines = body.split("\n")
-    found = _markdown().parse(body)
+    found = _markdown(tags=not _has_odd_tag(lines)).parse(body)
     heads = [(i, t) for i, t in enumerate(found) if t.type == "heading_open" and t.map]
     starts = [t.map[0] for _, t in heads if t.map]
     sections: list[Section] = []
