@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from packlore.names import Names
     from packlore.project import Project
 
-SEEN = {"error": 0.95, "warning": 0.85}  # as was measured
+SEEN = {"error": 0.95, "warning": 0.85}
 """The score of a rule that a detector saw to be broken, by its level."""
 MAX_LIMIT = 20
 """Hits of one search; more is what a category is for."""

@@ -14,15 +14,15 @@ from packlore.find.model import FILE
 from packlore.library import Library
 from tests.proofs.harness import ROOT
 
-FIRST = 0.85
+FIRST = 0.92
 """The least share of the covered queries for which a right rule comes first."""
-KIND = 0.7
-"""The same of each kind."""
-THIRD, COVERED = 0.95, 0.95
+KIND, ERROR = 0.75, 0.9
+"""The same of each kind, and of error messages."""
+THIRD, COVERED = 0.96, 0.95
 """The least share with a right rule among the first three, and of the covered that get an answer."""
-UNCOVERED, UNCOVERED_SURE = 0.2, 0.07
+UNCOVERED, UNCOVERED_SURE = 0.12, 0.05
 """The most of the uncovered that get an answer, and one that is called sure."""
-RIGHT = 0.9
+RIGHT = 0.93
 """The least share of those called sure that are right."""
 LEAST = 60
 """Queries for each rule that its model is learnt from."""
@@ -75,6 +75,7 @@ def test_the_right_rule_comes_first_and_nothing_where_nothing_fits(library: Libr
     share = {kind: sum(each) / len(each) for kind, each in first.items()}
     assert share.pop("") >= FIRST
     assert min(share.values()) >= KIND, share
+    assert share["error"] >= ERROR
     assert sum(third) / len(third) >= THIRD
     assert sum(map(bool, answered[True])) / len(answered[True]) >= COVERED
     assert sum(map(bool, answered[False])) / len(answered[False]) <= UNCOVERED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from packlore.find.terms import is_han, terms
 
@@ -79,6 +80,7 @@ def read_query(raw: str) -> Query:
     return Query(weights, code, bool(messages), raw)
 
 
+@lru_cache(maxsize=8)  # one query is read for its words, its code and its features
 def telling(raw: str) -> str:
     """What is read of a query: its two ends, with its lines, without addresses and times."""
     if len(raw) > MAX_QUERY:
