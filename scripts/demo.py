@@ -22,13 +22,13 @@ Connect Claude Code, then ask it to use the python-backend rules:
 Connect Cursor, in .cursor/mcp.json of your project:
 
   {{"mcpServers": {{"packlore": {{"command": "{python}",
-    "args": ["-m", "packlore", "serve", "--pack", "{root}"]}}}}}}
+    "args": ["-P", "-m", "packlore", "serve", "--pack", "{root}"]}}}}}}
 """
 
 
 async def main() -> None:
     """Ask once and print what came."""
-    command = [sys.executable, "-m", "packlore", "serve", "--pack", str(ROOT)]
+    command = [sys.executable, "-P", "-m", "packlore", "serve", "--pack", str(ROOT)]
     server = StdioServerParameters(command=command[0], args=command[1:])
     async with asyncio.timeout(60), Client(stdio_client(server)) as client:
         result = await client.call_tool("find_rules", {"query": ERROR})
