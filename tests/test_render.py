@@ -31,6 +31,17 @@ def test_brief_is_the_rule_without_its_wrong_block_and_links(tmp_path: Path) -> 
         assert gone not in text
 
 
+def test_brief_leaves_out_what_was_measured_and_nothing_beside_it(tmp_path: Path) -> None:
+    text = rule("Bound it").replace(
+        "waits for ever.\n\n## Incorrect",
+        "waits for ever.\n\n**Measured:** 3 of 3.\n\nBound it. **Measured:** 2.\n\n## Incorrect",
+    )
+    item = first(open_pack(tmp_path, **{"rules__asyncio-bound.md": text}), "asyncio-bound")
+    assert "3 of 3" in item.body
+    assert "3 of 3" not in render.brief(item)
+    assert "waits for ever.\n\nBound it. **Measured:** 2.\n" in render.brief(item)
+
+
 def test_brief_of_bold_labels_drops_the_wrong_block_and_its_label(tmp_path: Path) -> None:
     library = open_pack(tmp_path, **{"rules__pooling-wait.md": FOREIGN_RULE})
     text = render.brief(first(library, "pooling-wait"))

@@ -66,6 +66,17 @@ def test_a_sure_answer_is_the_rule_and_a_weak_one_says_what_it_is_about(library:
     assert answers.hit_rows(library, [found])[0]["sure"] == "sure"
 
 
+def test_beside_a_sure_answer_only_likelier_others_are_named(library: Library) -> None:
+    def named(score: float, other: float) -> bool:
+        found = [hit(library, "state-locking", score), hit(library, "state-plan", other)]
+        return "state-plan" in answers.hits(library, "state lock", found)
+
+    assert named(0.9, answers.LEAST_BESIDE)
+    assert not named(0.9, answers.LEAST_BESIDE - 0.001)
+    assert named(0.7, 0.001)
+    assert named(0.1, 0.001)
+
+
 def test_a_document_comes_before_no_rule_unless_it_is_asked_for(tmp_path: Path) -> None:
     folder = terraform(tmp_path)
     (folder / "references").mkdir()
