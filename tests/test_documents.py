@@ -12,12 +12,15 @@ from packlore.pack.parse import Parsed, parse
 from tests.proofs.harness import ROOT
 
 RULES = {path.stem for path in (ROOT / "rules").glob("[!_]*.md")}
-CATEGORIES = ("asyncio", "fastapi", "sqlalchemy", "pooling")
+CATEGORIES = ("asyncio", "fastapi", "sqlalchemy", "pooling", "serving", "testing", "jobs")
 CHECKLISTS = {
     "async-implementation-checklist": "asyncio",
     "connection-pool-checklist": "pooling",
     "fastapi-production-checklist": "fastapi",
+    "jobs-checklist": "jobs",
+    "serving-checklist": "serving",
     "sqlalchemy-async-checklist": "sqlalchemy",
+    "testing-checklist": "testing",
 }
 EXAMPLES = {
     "asyncio-examples": "asyncio",
