@@ -47,8 +47,8 @@ INSIDE = {
         ("index",),
     ),
     "check": (
-        ("edits", "files", "git", "model", "places", "plain", "syntax", "words"),
-        ("baseline", "ignores", "imports", "report", "settings", "sources", "utilities"),
+        ("edits", "files", "git", "literals", "model", "places", "plain", "syntax"),
+        ("baseline", "ignores", "imports", "report", "settings", "sources", "utilities", "words"),
         ("changes", "lookups"),
         ("detectors",),
         ("scan",),

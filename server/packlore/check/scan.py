@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from packlore.check.ignores import UNUSED, applied, ignores
 from packlore.check.imports import Text, resolve
+from packlore.check.literals import Clauses
 from packlore.check.lookups import Lookups, asks
 from packlore.check.model import Checked, Detector, Finding, Level, Trouble
 from packlore.check.places import matches, place
 from packlore.check.plain import ends, plain
 from packlore.check.syntax import PYTHON, NoGrepError, likeliest, oddity, root_kind, search, tree
-from packlore.check.words import Clauses, clauses, may_hold
+from packlore.check.words import clauses, may_hold
 from packlore.pack import visible
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Detectors:
     @cached_property
     def needed(self) -> dict[str, Clauses]:
         """What a text whose names are resolved must hold for a detector to find anything."""
-        return {each.id: clauses(each.config) for each in self.all}
+        return {each.id: clauses(each.config, each.language) for each in self.all}
 
     @cached_property
     def asking(self) -> frozenset[str]:

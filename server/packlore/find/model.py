@@ -65,11 +65,12 @@ def said(model: Model, query: str) -> tuple[Mapping[str, float], float]:
     """The logarithms of how likely it is that the query asks for each rule, and that it asks for
     something outside."""
     places = len(model.biases)
+    keys, weights, size = model.keys, model.weights, len(model.keys)
     rows = []
     for feature in features(query):
-        at = bisect_left(model.keys, feature)
-        if at < len(model.keys) and model.keys[at] == feature:
-            rows.append(model.weights[at * places : (at + 1) * places])
+        at = bisect_left(keys, feature)
+        if at < size and keys[at] == feature:
+            rows.append(weights[at * places : (at + 1) * places])
     if not rows:  # nothing of it was ever asked
         return dict.fromkeys(model.rules, LEAST), 0.0
     scale = model.scale / math.sqrt(len(rows))

@@ -7,7 +7,7 @@ The weights were fitted to what other writers asked than those who taught the mo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from packlore.find.fields import fields
@@ -40,10 +40,11 @@ DOCUMENT = 0.25
 
 
 class Profile(NamedTuple):
-    """What an item can be recognised by."""
+    """What an item can be recognised by: its terms, and those of each of its names with how rare
+    they are."""
 
-    weights: dict[str, float]
-    names: tuple[tuple[str, ...], ...]
+    weights: Mapping[str, float]
+    names: tuple[Mapping[str, float], ...]
 
 
 class Evidence(NamedTuple):
@@ -86,39 +87,43 @@ def odds(probability: float) -> float:
     return probability / (1 - probability)
 
 
-def profile(item: Rule | Document) -> Profile:
+def profile(item: Rule | Document, idf: Idf) -> Profile:
     """The profile of a rule or document."""
     weights: dict[str, float] = {}
     for weight, text in sorted(zip(_FIELDS, fields(item), strict=True)):
         weights.update(dict.fromkeys(terms(text), weight))
     named = (*item.symptoms, *item.aliases) if isinstance(item, Rule) else ()
-    names = tuple(tuple(dict.fromkeys(terms(each))) for each in (item.title, *named))
-    return Profile(weights, names)
+    return Profile(weights, tuple(rarities(each, idf) for each in (item.title, *named)))
+
+
+def rarities(text: str, idf: Idf) -> Mapping[str, float]:
+    """The terms of a text, and how rare they are."""
+    return {term: idf(term) for term in terms(text)}
+
+
+def asked(query: Query, idf: Idf) -> Mapping[str, float]:
+    """What each term of a query says: its weight by how rare it is."""
+    return {term: weight * idf(term) for term, weight in query.weights.items()}
 
 
 def evidence(
-    query: Query, known: Profile, idf: Idf, *, text: float, asked: float, outside: float
+    said: Mapping[str, float], known: Profile, *, text: float, sound: float, outside: float
 ) -> Evidence:
-    """What speaks for an item that full-text search gave the score `text`."""
-    total = found = 0.0
-    for term, weight in query.weights.items():
-        rarity = weight * idf(term)
-        total += rarity
-        found += rarity * known.weights.get(term, 0.0)
+    """What speaks for an item that full-text search gave the score `text`, and the model `sound`;
+    `said` is what `asked` gives."""
+    total = sum(said.values())
+    weights = known.weights
+    found = sum([value * weights[term] for term, value in said.items() if term in weights])
     return Evidence(
         text=min(text / 40, 2.0),
         coverage=found / total if total else 0.0,
-        named=max((share(each, query, idf) for each in known.names), default=0.0) ** 2,
-        asked=asked,
+        named=max([share(each, said) for each in known.names], default=0.0) ** 2,
+        asked=sound,
         outside=outside,
     )
 
 
-def share(wanted: Iterable[str], query: Query, idf: Idf) -> float:
-    """How much of what is wanted was asked for, by rarity."""
-    total = found = 0.0
-    for term in wanted:
-        rarity = idf(term)
-        total += rarity
-        found += rarity if term in query.weights else 0.0
-    return found / total if total else 0.0
+def share(wanted: Mapping[str, float], said: Mapping[str, float]) -> float:
+    """How much of what is wanted was said, by rarity."""
+    found = sum([value for term, value in wanted.items() if term in said])
+    return found / sum(wanted.values()) if found else 0.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from packlore.find.query import Query, telling
-from packlore.find.rank import Idf, Profile, share
-from packlore.find.terms import forms, terms
+from packlore.find.rank import Idf, Profile, rarities, share
+from packlore.find.terms import forms
 from packlore.pack import Document, Rule
 
 ENOUGH = 0.7
@@ -21,7 +21,7 @@ _WORD = re.compile(r"[^\W\d]\w*")
 def why(query: Query, item: Rule | Document, known: Profile, idf: Idf) -> str:
     """One line; nothing where the item has no word of the query, and only its sound is known."""
     symptoms = item.symptoms if isinstance(item, Rule) else ()
-    shares = {each: share(dict.fromkeys(terms(each)), query, idf) for each in symptoms}
+    shares = {each: share(rarities(each, idf), query.weights) for each in symptoms}
     best = max(symptoms, key=shares.__getitem__, default="")
     if best and shares[best] >= ENOUGH:
         return f"symptom: {_short(best)}"
