@@ -7,7 +7,7 @@ The weights were fitted to what other writers asked than those who taught the mo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from packlore.find.fields import fields
@@ -40,11 +40,14 @@ DOCUMENT = 0.25
 
 
 class Profile(NamedTuple):
-    """What an item can be recognised by: its terms, and those of each of its names with how rare
-    they are."""
+    """What an item can be recognised by."""
 
     weights: Mapping[str, float]
-    names: tuple[Mapping[str, float], ...]
+    """Its terms, and what each counts by the field that has it."""
+    names: Mapping[str, Sequence[tuple[int, float]]]
+    """By term: which of its names have it, and how much of the name it is, by rarity."""
+    named: int
+    """How many names it has."""
 
 
 class Evidence(NamedTuple):
@@ -93,17 +96,25 @@ def profile(item: Rule | Document, idf: Idf) -> Profile:
     for weight, text in sorted(zip(_FIELDS, fields(item), strict=True)):
         weights.update(dict.fromkeys(terms(text), weight))
     named = (*item.symptoms, *item.aliases) if isinstance(item, Rule) else ()
-    return Profile(weights, tuple(rarities(each, idf) for each in (item.title, *named)))
+    names: dict[str, list[tuple[int, float]]] = {}
+    for number, name in enumerate((item.title, *named)):
+        for term, part in parts(name, idf).items():
+            names.setdefault(term, []).append((number, part))
+    return Profile(weights, names, 1 + len(named))
 
 
-def rarities(text: str, idf: Idf) -> Mapping[str, float]:
-    """The terms of a text, and how rare they are."""
-    return {term: idf(term) for term in terms(text)}
+def parts(text: str, idf: Idf) -> Mapping[str, float]:
+    """The terms of a text, and how much of it each is, by rarity."""
+    rarities = {term: idf(term) for term in terms(text)}
+    total = sum(rarities.values())
+    return {term: rarity / total for term, rarity in rarities.items()} if total else {}
 
 
 def asked(query: Query, idf: Idf) -> Mapping[str, float]:
-    """What each term of a query says: its weight by how rare it is."""
-    return {term: weight * idf(term) for term, weight in query.weights.items()}
+    """What each term of a query says: how much of it that is, by weight and rarity."""
+    said = {term: weight * idf(term) for term, weight in query.weights.items()}
+    total = sum(said.values())
+    return {term: value / total for term, value in said.items()} if total else {}
 
 
 def evidence(
@@ -111,19 +122,16 @@ def evidence(
 ) -> Evidence:
     """What speaks for an item that full-text search gave the score `text`, and the model `sound`;
     `said` is what `asked` gives."""
-    total = sum(said.values())
-    weights = known.weights
-    found = sum([value * weights[term] for term, value in said.items() if term in weights])
+    coverage = 0.0
+    named = [0.0] * known.named
+    for term, part in said.items():
+        coverage += part * known.weights.get(term, 0.0)
+        for number, of_name in known.names.get(term, ()):
+            named[number] += of_name
     return Evidence(
         text=min(text / 40, 2.0),
-        coverage=found / total if total else 0.0,
-        named=max([share(each, said) for each in known.names], default=0.0) ** 2,
+        coverage=coverage,
+        named=max(named) ** 2,
         asked=sound,
         outside=outside,
     )
-
-
-def share(wanted: Mapping[str, float], said: Mapping[str, float]) -> float:
-    """How much of what is wanted was said, by rarity."""
-    found = sum([value for term, value in wanted.items() if term in said])
-    return found / sum(wanted.values()) if found else 0.0
