@@ -22,7 +22,7 @@ FLOORS = (
     ("find", "check", "project"),
     ("names",),
     ("library", "author"),
-    ("render",),
+    ("outline", "render"),
     ("answers",),
     ("serve",),
     ("cli",),
