@@ -172,6 +172,7 @@ FIRST_PARTY = {
     "pydantic.dev",
     "prometheus.github.io",
     "prometheus.io",
+    "pytest-asyncio.readthedocs.io",
     "redis.io",
     "redis.readthedocs.io",
     "starlette.dev",
