@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.proofs.harness import Block
 
@@ -63,3 +66,31 @@ def run_suite(
     output = told.stdout + told.stderr
     _, _, summary = output.rpartition("short test summary info")
     return Ran(told.returncode, {name: how for how, name in _ENDED.findall(summary)}, output)
+
+
+@asynccontextmanager
+async def one_test(module: Any, *wanted: str) -> AsyncIterator[dict[str, Any]]:
+    """What a test is given that asks for `wanted`, the async fixtures of a block, by their names.
+
+    As in pytest, those with `autouse` are entered first, each after what it asks for itself.
+    """
+    values: dict[str, Any] = {}
+    automatic = [
+        name
+        for name, each in vars(module).items()
+        # pytest has no public way to ask for it.
+        if getattr(getattr(each, "_fixture_function_marker", None), "autouse", False)
+    ]
+    async with AsyncExitStack() as stack:
+
+        async def enter(name: str) -> Any:
+            if name not in values:
+                function = inspect.unwrap(getattr(module, name))
+                given = {each: await enter(each) for each in inspect.signature(function).parameters}
+                made = asynccontextmanager(function)(**given)
+                values[name] = await stack.enter_async_context(made)
+            return values[name]
+
+        for name in (*automatic, *wanted):
+            await enter(name)
+        yield values
