@@ -161,6 +161,7 @@ FIRST_PARTY = {
     "datatracker.ietf.org",
     "docs.aiohttp.org",
     "docs.pydantic.dev",
+    "docs.pytest.org",
     "docs.python.org",
     "docs.sqlalchemy.org",
     "fastapi.tiangolo.com",

@@ -115,6 +115,7 @@ async def _two_equal_tests(block: Block, shop: Shop) -> list[int]:
         async with one_test(module, "client") as given:
             statuses.append((await given["client"].post("/orders/7")).status_code)
             assert (await given["client"].get("/orders/count")).json() == 1
+        assert given["client"].is_closed
     return statuses
 
 
