@@ -86,6 +86,7 @@ async def one_test(module: Any, *wanted: str) -> AsyncIterator[dict[str, Any]]:
         async def enter(name: str) -> Any:
             if name not in values:
                 function = inspect.unwrap(getattr(module, name))
+                assert function is not getattr(module, name), f"{name} is no fixture"
                 given = {each: await enter(each) for each in inspect.signature(function).parameters}
                 made = asynccontextmanager(function)(**given)
                 values[name] = await stack.enter_async_context(made)

@@ -113,7 +113,9 @@ async def _two_equal_tests(block: Block, shop: Shop) -> list[int]:
     statuses = []
     for _ in range(2):
         async with one_test(module, "client") as given:
-            statuses.append((await given["client"].post("/orders/7")).status_code)
+            answer = await given["client"].post("/orders/7")
+            assert answer.request.url.host == "test"
+            statuses.append(answer.status_code)
             assert (await given["client"].get("/orders/count")).json() == 1
         assert given["client"].is_closed
     return statuses

@@ -71,6 +71,7 @@ def _one_test(block: Block, shop: Shop, get_user: Any = None) -> Iterator[User]:
     """The fixture of the block, around the body as around a test."""
     module = block.run(app=shop.app, get_user=get_user or shop.get_user, User=User)
     function: Any = inspect.unwrap(module.signed_in)
+    assert function is not module.signed_in  # which is a fixture
     with pytest.MonkeyPatch.context() as monkeypatch:
         wanted = inspect.signature(function).parameters
         made = function(**({"monkeypatch": monkeypatch} if wanted else {}))
