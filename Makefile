@@ -15,10 +15,10 @@ NEW := $(PACKLORE_DEV)/newest
 OLD := $(PACKLORE_DEV)/oldest
 PROOFS ?= tests/proofs
 # What `make servers` takes from which Debian release: both PgBouncers, since 1.21 changed what holds
-# behind one; and of the newest side alone, Redis and Python. Where its Python is not to be had, that
-# side runs on what is installed.
+# behind one; nginx; and of the newest side alone, Redis and Python. Where its Python is not to be
+# had, that side runs on what is installed.
 SERVERS := $(PACKLORE_DEV)/servers
-UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer \
+UNPACKED := pgbouncer:bookworm:pgbouncer pgbouncer:trixie:pgbouncer nginx:trixie:nginx \
 	newest/redis-server:trixie:redis-server+redis-tools
 UNPACKED_TODAY := $(subst :trixie:,:sid:,$(UNPACKED))
 # A Python of a later release, as in `make servers PY=python3.14`: none by default, for the clients'
@@ -64,7 +64,7 @@ lint: $(NEW)/.test ## check code and pack
 format: $(NEW)/.test ## format the code
 	@$(NEW)/bin/ruff check --fix -q . ; $(NEW)/bin/ruff format .
 
-servers: ## unpack both PgBouncers and a Redis from Debian beside the system; PY=python3.14 that, too
+servers: ## unpack both PgBouncers, an nginx and a Redis from Debian beside the system; PY=python3.14 that, too
 	@$(call installed,newest) scripts/unpack.py $(SERVERS) $(UNPACKED)
 	@[ -z "$(PY)" ] || $(call installed,newest) scripts/unpack.py $(SERVERS) $(PY_UNPACKED) || \
 		echo "no $(PY) of Debian: the newest side runs on the newest Python that is installed" >&2

@@ -18,6 +18,7 @@ from pathlib import Path
 # A package of shared libraries. What else a package depends on serves its installation.
 LIBRARY = re.compile(r"z?lib(?!perl)")
 PYTHON = re.compile(r"python3\.\d+")
+VERSION = {"nginx": "-v"}  # how a program is asked for its version where not by --version
 WHEELS = "usr/share/python-wheels"  # where Debian's ensurepip looks for pip
 
 
@@ -105,7 +106,8 @@ def lay(root: Path, program: str, to: Path) -> None:
     shutil.copy(loader, to / "loader")
     for library in libraries:
         shutil.copy(library, to / library.name)
-    run(to / "loader", "--library-path", to, to / program, "--version")
+    asked = VERSION.get(program, "--version")
+    run(to / "loader", "--library-path", to, to / program, asked)
 
 
 def lay_python(root: Path, program: str, to: Path, place: Path) -> None:

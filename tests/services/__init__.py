@@ -1,5 +1,6 @@
 """Real servers for tests: each has a free loopback port, and none outlives the test process."""
 
+from tests.services.nginx import Nginx
 from tests.services.pgbouncer import PgBouncer
 from tests.services.postgres import Database, Postgres
 from tests.services.process import Server, ServiceFailed, ServiceMissing, free_port
@@ -10,6 +11,7 @@ from tests.services.uvicorn import Served, serving
 
 __all__ = [
     "Database",
+    "Nginx",
     "PgBouncer",
     "Postgres",
     "Program",

@@ -306,12 +306,12 @@ def command(place: Path, name: str) -> list[str | Path]:
     return [place]
 
 
-def version_of(program: Sequence[str | Path]) -> str:
+def version_of(program: Sequence[str | Path], option: str = "--version") -> str:
     """Ask a server program for its version; ServiceMissing where it does not run here."""
     try:
-        told = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
+        told = subprocess.run([*program, option], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as broken:
         raise ServiceMissing(f"{program[-1]} does not run: {broken}") from None
-    found = re.search(r"\d+(\.\d+|(beta|rc)\d+)+", told.stdout)
-    assert found, told.stdout
+    found = re.search(r"\d+(\.\d+|(beta|rc)\d+)+", told.stdout or told.stderr)
+    assert found, told
     return found[0]
