@@ -45,12 +45,13 @@ def test_a_text_holds_one_word_of_each_clause() -> None:
     assert may_hold("", (), {})
 
 
-def test_no_detector_that_finds_something_is_left_out() -> None:
+@pytest.mark.parametrize("part", range(6))
+def test_no_detector_that_finds_something_is_left_out(part: int) -> None:
     codes = [code for _, code in python()]
-    codes += [path.read_text(encoding="utf-8") for path in CASES.glob("*.py")]
+    codes += [path.read_text(encoding="utf-8") for path in sorted(CASES.glob("*.py"))]
     codes += [each.fence.code for rule in pack().rules for each in rule.examples]
     found = spared = 0
-    for code in codes:
+    for code in codes[part::6]:
         text = resolve(tree(code, PYTHON), code, own().names).text
         root = tree(text, PYTHON)
         asked = own().still(own().all, text)
