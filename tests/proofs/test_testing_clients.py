@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -29,6 +29,7 @@ class Shop:
     """An application, and what became of its lifespan and its streams."""
 
     fails: bool = False
+    first: str = "data: 1"
     seen: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class Shop:
         async def events(request: Request) -> AsyncIterator[str]:
             try:
                 while not await request.is_disconnected():
-                    yield "data: 1\n\n"
+                    yield f"{self.first}\n\n"
                     await asyncio.sleep(0.02)
             finally:
                 self.seen.append("left")
@@ -76,6 +77,16 @@ class Shop:
             self.seen.append("begun")
             try:
                 await asyncio.sleep(0.3)
+                self.seen.append("finished")
+            except asyncio.CancelledError:
+                self.seen.append("cancelled")
+                raise
+
+        @app.get("/hangs")
+        async def hangs() -> None:
+            self.seen.append("begun")
+            try:
+                await asyncio.sleep(7)
                 self.seen.append("finished")
             except asyncio.CancelledError:
                 self.seen.append("cancelled")
@@ -124,13 +135,17 @@ async def test_correct_sees_the_first_event_and_the_lifespan(
             await module.test_the_first_event_arrives(client)
             await shop.left.wait()
         assert shop.seen == ["started", "left"]
+        assert client.base_url.host == "127.0.0.1"
         assert (await client.get("/greeting")).json() == "hello"
         assert (await client.get("/state")).json() == "to requests"
+        shop.first = "data: 0"
+        with pytest.raises(AssertionError):
+            await module.test_the_first_event_arrives(client)
         assert (await client.get("/fails")).status_code == 500
         assert (await client.get("/loop")).json() == id(asyncio.get_running_loop())
     assert "ZeroDivisionError" in caplog.text  # the log of uvicorn goes where the test's log goes
     assert client.is_closed
-    assert shop.seen == ["started", "left", "stopped"]
+    assert shop.seen == ["started", "left", "left", "stopped"]
     assert asyncio.all_tasks() == before
     with pytest.raises(httpx.ConnectError):
         await httpx.AsyncClient().get(client.base_url)
@@ -172,18 +187,18 @@ async def test_a_lifespan_that_fails_fails_the_fixture(correct: Block) -> None:
                 pytest.fail("the fixture gave a client")
 
 
-async def test_the_stop_does_not_wait_for_a_stream_that_is_open(correct: Block) -> None:
+async def test_the_stop_does_not_wait_for_a_request_that_hangs(correct: Block) -> None:
     shop = Shop()
-    context = one_test(correct.run(app=shop.app), "client")
-    given = await context.__aenter__()
-    async with (
-        asyncio.timeout(WAIT),
-        httpx.AsyncClient(base_url=given["client"].base_url) as another,
-        another.stream("GET", "/events") as response,
-    ):
-        assert await anext(response.aiter_lines()) == "data: 1"
-        await context.__aexit__(None, None, None)
-    assert shop.seen == ["started", "left", "stopped"]
+    async with httpx.AsyncClient(timeout=WAIT) as another:
+        async with one_test(correct.run(app=shop.app), "client") as given:
+            asking = asyncio.create_task(another.get(f"{given['client'].base_url}/hangs"))
+            async with asyncio.timeout(WAIT):
+                while "begun" not in shop.seen:
+                    await asyncio.sleep(0.01)
+            shop.seen.append("left to itself")
+        assert shop.seen == ["started", "begun", "left to itself", "cancelled", "stopped"]
+        with suppress(httpx.HTTPError):
+            assert (await asking).status_code == 500
 
 
 async def test_the_signals_are_given_back() -> None:
