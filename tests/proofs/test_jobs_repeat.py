@@ -110,6 +110,7 @@ class Queue:
     async def add(self, account: int, due: str = "now()") -> None:
         """A new account, and a job that adds 10 points to it."""
         await self.database.execute(
+            "SET timezone TO 'Asia/Tokyo';"  # a session may have another one than the worker's
             f"INSERT INTO accounts (id) VALUES ({account});"
             f"INSERT INTO jobs (account_id, points, due) VALUES ({account}, 10, {due})"
         )
@@ -303,6 +304,19 @@ async def _after(event_: asyncio.Event, opened: Any) -> AsyncIterator[Any]:
         yield session
 
 
+async def test_correct_passes_a_job_that_another_worker_is_taking(
+    correct: Block, database: Database
+) -> None:
+    async with _queue(correct, database) as queue:
+        await queue.add(1, "now() - interval '1 s'")
+        await queue.add(2)
+        async with queue.sessions.real.begin() as other:
+            await other.execute(text("SELECT 1 FROM jobs WHERE account_id = 1 FOR UPDATE"))
+            async with asyncio.timeout(10):
+                assert [await queue.block.run_one(), await queue.block.run_one()] == [True, False]
+    assert await database.fetch("SELECT account_id, attempts FROM jobs") == [(1, 0)]
+
+
 async def test_correct_takes_what_is_due_for_longest_and_tries_it_again_after_five_minutes(
     correct: Block, database: Database
 ) -> None:
@@ -314,9 +328,11 @@ async def test_correct_takes_what_is_due_for_longest_and_tries_it_again_after_fi
         assert await queue.run_one(die_at=3) is None
         assert 240 < await database.fetchval(due) <= 300
         assert await database.fetchval("SELECT attempts FROM jobs WHERE account_id = 2") == 1
-        assert [await queue.run_one(), await queue.run_one()] == [True, False]
+        assert [await queue.block.run_one(), await queue.block.run_one()] == [True, False]
         assert await database.fetchval(POINTS, 1) == 10
         assert await queue.left() == 2
+    indexes = await database.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'jobs'")
+    assert any("(due)" in each[0] for each in indexes)
 
 
 async def test_a_job_of_a_broker_runs_once_where_its_id_is_stored_with_its_effect(
