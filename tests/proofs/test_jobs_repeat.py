@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +21,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.proofs.harness import ROOT, Block, Witness
+from tests.proofs.harness import Block, Witness
 from tests.proofs.tables import engine_with
 from tests.services import Database
 
@@ -42,13 +40,10 @@ class Death:
 
     at: int = 0
     passed: int = 0
-    die: Callable[[], object] | None = None
 
     def point(self) -> None:
         self.passed += 1
         if self.passed == self.at:
-            if self.die:
-                self.die()
             raise Died
 
 
@@ -135,7 +130,7 @@ async def _queue(block: Block, database: Database, driver: str = "asyncpg") -> A
         base, module, factory = _run(block, engine, death)
         async with engine.begin() as connection:
             await connection.run_sync(base.metadata.create_all)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             yield Queue(database, module, factory, death)
     finally:
         await engine.dispose()
@@ -192,43 +187,62 @@ async def test_correct_adds_once_wherever_the_worker_dies(
     )
 
 
-def main() -> None:
-    """Run one job in a process that kills itself. Arguments: a file with the block, an address."""
-    code, correct, url, at = sys.argv[1:]
-    block = Block("block", 1, Path(code).read_text("utf-8"), correct=bool(int(correct)))
-    death = Death(int(at), die=lambda: os.kill(os.getpid(), signal.SIGKILL))
+# Runs one job in a process that kills itself once the second transaction of the job has committed.
+PROGRAM = """
+import asyncio, os, signal, sys
+from contextlib import asynccontextmanager
+from datetime import datetime
+from sqlalchemy import DateTime, text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-    async def work() -> None:
-        await _run(block, create_async_engine(url), death)[1].run_one()
+class Base(DeclarativeBase): ...
 
-    asyncio.run(work())
+if sys.argv[2] == "Job":
+    class Job(Base):
+        __tablename__ = "jobs"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        account_id: Mapped[int]
+        points: Mapped[int]
+        due: Mapped[datetime] = mapped_column(DateTime(True))
+
+real = async_sessionmaker(create_async_engine(sys.argv[1]))
+commits = 0
+
+class SessionFactory:
+    @staticmethod
+    @asynccontextmanager
+    async def begin():
+        global commits
+        async with real.begin() as session:
+            yield session
+        commits += 1
+        if commits == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+async def add_points(session, account_id, points):
+    add = text("UPDATE accounts SET points = points + :points WHERE id = :id")
+    await session.execute(add, {"points": points, "id": account_id})
+
+exec(sys.stdin.read())
+asyncio.run(run_one())
+"""
 
 
-async def _really_killed(block: Block, database: Database, folder: Path, at: int) -> int:
+async def _really_killed(block: Block, database: Database) -> int:
     """The points after the worker's process was killed with SIGKILL, and another went on."""
-    code = folder / "block.py"
-    code.write_text(block.code, "utf-8")
-    program = "from tests.proofs.test_jobs_repeat import main; main()"
     async with _queue(block, database) as queue:
         await queue.add(1)
+        models = "Job" if "Job" in block.given else "Base"
         process = await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-c",
-                program,
-                code,
-                str(int(block.correct)),
-                database.url(),
-                str(at),
-            ),
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'server'}:{ROOT}"},
+            *(sys.executable, "-c", PROGRAM, database.url(), models), stdin=asyncio.subprocess.PIPE
         )
         try:
-            assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+            await asyncio.wait_for(process.communicate(block.code.encode()), 60)
         finally:
             if process.returncode is None:
                 process.kill()
+        assert process.returncode == -signal.SIGKILL
         await database.execute(LATER)
         while await queue.run_one():
             pass
@@ -236,15 +250,15 @@ async def _really_killed(block: Block, database: Database, folder: Path, at: int
 
 
 async def test_incorrect_adds_twice_where_its_process_is_killed_after_the_effect(
-    incorrect: Block, database: Database, tmp_path: Path
+    incorrect: Block, database: Database
 ) -> None:
-    assert await _really_killed(incorrect, database, tmp_path, at=4) == 20
+    assert await _really_killed(incorrect, database) == 20
 
 
 async def test_correct_adds_once_where_its_process_is_killed_after_the_effect(
-    correct: Block, database: Database, tmp_path: Path
+    correct: Block, database: Database
 ) -> None:
-    assert await _really_killed(correct, database, tmp_path, at=4) == 10
+    assert await _really_killed(correct, database) == 10
 
 
 async def test_correct_adds_once_where_two_workers_run_a_job_at_once(
@@ -262,7 +276,7 @@ async def test_correct_adds_once_where_two_workers_run_a_job_at_once(
                 await asyncio.sleep(0.01)
             await database.execute(f"{LATER} WHERE id IN ({unlocked})")
             second = asyncio.create_task(queue.block.run_one())
-            done, _ = await asyncio.wait([second], timeout=5)
+            done, _ = await asyncio.wait([second], timeout=20)
             assert done
             assert second.result() is False
         assert await first
@@ -312,7 +326,7 @@ async def test_correct_passes_a_job_that_another_worker_is_taking(
         await queue.add(2)
         async with queue.sessions.real.begin() as other:
             await other.execute(text("SELECT 1 FROM jobs WHERE account_id = 1 FOR UPDATE"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert [await queue.block.run_one(), await queue.block.run_one()] == [True, False]
     assert await database.fetch("SELECT account_id, attempts FROM jobs") == [(1, 0)]
 
