@@ -17,8 +17,10 @@ import pytest
 from celery import Celery  # type: ignore[import-untyped]
 from redis.asyncio import Redis as Client
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import NullPool
 
 from tests.proofs.harness import Block, Witness
 from tests.services import Database, Redis
@@ -109,7 +111,7 @@ async def test_correct_answers_all_tasks(
 async def test_a_client_of_redis_that_several_tasks_share_fails_too(
     correct: Block, database: Database, redis_server: Redis, tmp_path: Path, witness: Witness
 ) -> None:
-    code = correct.code[: correct.code.index("engine =")] + CACHE
+    code = correct.code[: correct.code.index("@asynccontextmanager")] + CACHE
     ended = await _four_tasks(code, tmp_path, redis_server, database)
     assert ended[0]["status"] == "SUCCESS"
     failed = [each for each in ended if each["status"] == "FAILURE"]
@@ -130,6 +132,12 @@ def _run(block: Block, database: Database, driver: str = "asyncpg") -> Any:
     return block.run(broker_url="memory://", database_url=url, Order=Order)
 
 
+async def _no_connection(database: Database) -> None:
+    async with asyncio.timeout(30):
+        while database.connections():
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_correct_leaves_no_connection_open_with_tasks_in_threads(
     correct: Block, database: Database, driver: str
@@ -140,11 +148,80 @@ async def test_correct_leaves_no_connection_open_with_tasks_in_threads(
     module.app.finalize()  # a worker does so before its first task
     with ThreadPoolExecutor(8) as threads:
         counting = [threads.submit(module.count_orders) for _ in range(16)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await asyncio.gather(*map(asyncio.wrap_future, counting)) == [2] * 16
-    async with asyncio.timeout(10):
-        while database.connections():
-            await asyncio.sleep(0.01)
+    await _no_connection(database)
+
+
+async def test_correct_closes_its_connection_where_the_task_fails(
+    correct: Block, database: Database
+) -> None:
+    module = _run(correct, database)  # there is no table
+    with pytest.raises(ProgrammingError):
+        await asyncio.to_thread(module.count_orders)
+    await _no_connection(database)
+
+
+async def test_one_task_at_a_time_may_share_an_engine_without_a_pool(database: Database) -> None:
+    engine = create_async_engine(database.url(), poolclass=NullPool)
+
+    async def ask() -> int:
+        async with engine.connect() as connection:
+            return int((await connection.execute(text("SELECT 7"))).scalar_one())
+
+    def tasks() -> list[int]:
+        return [asyncio.run(ask()) for _ in range(TASKS)]
+
+    assert await asyncio.to_thread(tasks) == [7] * TASKS
+    await _no_connection(database)
+
+
+# Eight threads, each with a loop, ask one engine that has no pool; prints how each thread ended.
+SHARED = """
+import asyncio, os, sys, threading
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+engine = create_async_engine(sys.argv[1], poolclass=NullPool)
+all_there = threading.Barrier(8)
+
+async def ask():
+    async with engine.connect() as connection:
+        return (await connection.execute(text("SELECT 7"))).scalar_one()
+
+def task():
+    all_there.wait()
+    try:
+        print("answered", asyncio.run(ask()), flush=True)
+    except RuntimeError as error:
+        print(f"RuntimeError: {error}", flush=True)
+
+threads = [threading.Thread(target=task, daemon=True) for _ in range(8)]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join(0.5)
+os._exit(0)  # one may wait for ever
+"""
+
+
+async def test_an_engine_without_a_pool_cannot_be_shared_by_loops_of_several_threads(
+    database: Database, witness: Witness
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SHARED, database.url()), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    lines = output.decode().splitlines()
+    assert lines.count("answered 7") < 8
+    witness.saw(*lines)
+    assert "is bound to a different event loop" in output.decode()
 
 
 async def test_one_loop_in_a_thread_may_keep_a_pool(database: Database) -> None:
@@ -166,7 +243,7 @@ async def test_one_loop_in_a_thread_may_keep_a_pool(database: Database) -> None:
             running = [threads.submit(task) for _ in range(12)]
             backends = await asyncio.gather(*map(asyncio.wrap_future, running))
         assert len(backends) == 12
-        assert len(set(backends)) <= 2
+        assert len(set(backends)) == 2
     finally:
         asyncio.run_coroutine_threadsafe(engine.dispose(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
