@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import anyio
@@ -67,17 +69,20 @@ class _Source:
 
 
 async def _rows(database: Database, number: int) -> dict[int, tuple[str, bool]]:
-    """The answers, once there are so many, or after half a second."""
+    """The answers, a moment after there are so many."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(PATIENCE):
             while await database.fetchval("SELECT count(*) FROM answers") < number:
                 await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
     rows = await database.fetch("SELECT * FROM answers")
     return {row["question_id"]: (row["text"], row["whole"]) for row in rows}
 
 
-async def _ask(client: httpx.AsyncClient, question_id: int, *, leave: bool = False) -> str:
-    """The text of an answer; of one that is left, of the first two tokens."""
+async def _ask(
+    client: httpx.AsyncClient, question_id: int, leave: Callable[[], None] | None = None
+) -> str:
+    """The text of an answer; of the first two tokens alone, if `leave` is to be called then."""
     got = ""
     async with client.stream("POST", f"/questions/{question_id}/answer") as response:
         assert response.status_code == 200
@@ -85,6 +90,7 @@ async def _ask(client: httpx.AsyncClient, question_id: int, *, leave: bool = Fal
         async for text in response.aiter_text():
             got += text
             if leave and len(got) >= len("one two "):
+                leave()
                 break
     return got
 
@@ -92,11 +98,11 @@ async def _ask(client: httpx.AsyncClient, question_id: int, *, leave: bool = Fal
 @dataclass
 class _Answered:
     rows: dict[int, tuple[str, bool]]
-    held: int
+    held: list[int]
     error: Exception
 
 
-async def _answered(block: Block, database: Database) -> _Answered:
+async def _answered(block: Block, database: Database, number: int) -> _Answered:
     """An answer that is read, one whose source fails, and one whose client leaves."""
     async with engine_with(Base, database.url()) as engine:
         source = _Source()
@@ -109,14 +115,12 @@ async def _answered(block: Block, database: Database) -> _Answered:
             assert await _ask(client, WHOLE) == "one two three"
             with pytest.raises(httpx.RemoteProtocolError) as broken:
                 await _ask(client, FAILS)
-            leaving = asyncio.create_task(_ask(client, WAITS, leave=True))
-            await leaving
-            held = engine.pool.checkedout()  # type: ignore[attr-defined]
-            rows = await _rows(database, 3)
+            held: list[int] = []
+            pool: Any = engine.pool
+            await _ask(client, WAITS, leave=lambda: held.append(pool.checkedout()))
             if not TELLS:
                 source.go_on.set()
-                rows = await _rows(database, 3)
-            return _Answered(rows, held, broken.value)
+            return _Answered(await _rows(database, number), held, broken.value)
 
 
 def _module(block: Block, engine: AsyncEngine, source: _Source) -> Any:
@@ -131,7 +135,7 @@ async def test_incorrect_stores_nothing_of_a_stream_that_breaks_off(
     incorrect: Block, database: Database, witness: Witness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    answered = await _answered(incorrect, database)
+    answered = await _answered(incorrect, database, 1 if TELLS else 2)
     lost = {WHOLE: ("one two three", True)}
     assert answered.rows == (lost if TELLS else lost | {WAITS: LEFT})
     witness.saw(answered.error)
@@ -144,17 +148,62 @@ async def test_incorrect_stores_nothing_of_a_stream_that_breaks_off(
 async def test_correct_stores_what_was_made_and_holds_no_connection_meanwhile(
     correct: Block, database: Database, witness: Witness
 ) -> None:
-    answered = await _answered(correct, database)
+    answered = await _answered(correct, database, 3)
     assert answered.rows == {
         WHOLE: ("one two three", True),
         FAILS: ("one two ", False),
         WAITS: LEFT,
     }
-    assert answered.held == 0
+    assert answered.held == [0]
     witness.observed(
         correct="the 2 tokens of the answer whose source failed were stored"
         + (", and those of the one whose client left" if TELLS else "")
     )
+
+
+@contextmanager
+def _without_garbage_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def _left_unread(app: FastAPI, path: str, method: str = "GET") -> None:
+    """Ask for a stream, read nothing until it waits at a yield, and leave."""
+    async with (
+        asyncio.timeout(2 * PATIENCE),
+        serving(app) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        async with client.stream(method, path):
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.skipif(not find_spec("fastapi.sse"), reason="this FastAPI has no such response")
+async def test_a_route_of_server_sent_events_leaves_finally_to_the_garbage_collector(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL, "uvicorn.error")  # a log record would keep the generator
+    sse: Any = importlib.import_module("fastapi.sse")
+    app = FastAPI()
+    source = _Source()
+
+    @app.get("/answer", response_class=sse.EventSourceResponse)
+    async def stream() -> AsyncIterator[str]:
+        async for token in source.generate(FLOODS):
+            yield token
+
+    with _without_garbage_collector():
+        await _left_unread(app, "/answer")
+        assert not source.ended
+    gc.collect()
+    async with asyncio.timeout(PATIENCE):
+        while not source.ended:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.skipif(not TELLS, reason="this uvicorn does not tell that a client has left")
@@ -163,14 +212,9 @@ async def test_a_client_that_leaves_while_it_reads_nothing_leaves_its_answer_too
 ) -> None:
     async with engine_with(Base, database.url()) as engine:
         module = _module(correct, engine, source := _Source())
-        async with (
-            asyncio.timeout(2 * PATIENCE),
-            serving(module.app) as served,
-            httpx.AsyncClient(base_url=served.url) as client,
-            client.stream("POST", f"/questions/{FLOODS}/answer"),
-        ):
-            await asyncio.sleep(0.2)  # until the stream waits at a yield
-        rows = await _rows(database, 1)
+        with _without_garbage_collector():
+            await _left_unread(module.app, f"/questions/{FLOODS}/answer", "POST")
+            rows = await _rows(database, 1)
         source.go_on.set()
     assert not rows[FLOODS][1]
     assert rows[FLOODS][0].startswith("one two xxx")
@@ -191,7 +235,7 @@ async def test_a_middleware_with_call_next_changes_nothing(
             serving(module.app) as served,
             httpx.AsyncClient(base_url=served.url) as client,
         ):
-            await _ask(client, WAITS, leave=True)
+            await _ask(client, WAITS, leave=lambda: None)
             if not TELLS:
                 source.go_on.set()
             assert await _rows(database, 1) == {WAITS: LEFT}
@@ -233,7 +277,7 @@ async def test_without_the_shield_the_answer_of_a_client_that_leaves_is_lost(
     block = RuleFile.load("serving-streams").block(correct=True)
     assert ", shield=True" in block.code
     bare = replace(block, code=block.code.replace(", shield=True", ""))
-    rows = (await _answered(bare, database)).rows
+    rows = (await _answered(bare, database, 2 if TELLS else 3)).rows
     assert rows.get(WAITS) == (None if TELLS else LEFT)
     assert rows[FAILS] == ("one two ", False)
 
