@@ -135,10 +135,7 @@ async def test_a_proxy_that_closes_sooner_does_as_well(nginx: Callable[..., Ngin
     orders = Orders()
     upstream = ("keepalive 8", f"keepalive_timeout {4000 // HURRY}ms")
     async with _site(nginx, orders.app, upstream, timeout_keep_alive=5 / HURRY) as site:
-        assert [(await site.ask_after(seconds)).status_code for seconds in (0.05, 0.5)] == [
-            200,
-            200,
-        ]
+        assert (await site.ask_after(1)).status_code == 200
 
 
 async def test_without_keep_alive_nginx_connects_for_each_request(
