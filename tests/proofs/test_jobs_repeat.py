@@ -102,7 +102,7 @@ class Queue:
     sessions: Sessions
     death: Death = field(default_factory=Death)
 
-    async def add(self, account: int, due: str = "now()") -> None:
+    async def add(self, account: int, due: str = "DEFAULT") -> None:
         """A new account, and a job that adds 10 points to it."""
         await self.database.execute(
             "SET timezone TO 'Asia/Tokyo';"  # a session may have another one than the worker's
