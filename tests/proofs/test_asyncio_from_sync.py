@@ -73,6 +73,7 @@ async def _invoices(block: Block, *, used_before: bool) -> tuple[list[int], set[
 def _close_what_closed_loops_left_open() -> Iterator[None]:
     """Close the sockets of the loops of Incorrect, which would warn wherever they are collected."""
     yield
+    gc.collect()  # coroutines that never ran warn here
     for each in gc.get_objects():
         if type(each).__name__ != "_SelectorSocketTransport" or each._loop is None:
             continue

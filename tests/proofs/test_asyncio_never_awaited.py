@@ -136,6 +136,11 @@ async def _awaited_twice() -> None:
     await found
 
 
+NOT_AWAITED = "TypeError: object NoneType can't be used in 'await' expression"
+if sys.version_info >= (3, 14):
+    NOT_AWAITED = "TypeError: 'NoneType' object can't be awaited"
+
+
 @pytest.mark.filterwarnings("ignore:coroutine 'find' was never awaited:RuntimeWarning")
 @pytest.mark.parametrize(
     ("mistake", "message"),
@@ -146,7 +151,7 @@ async def _awaited_twice() -> None:
         (_subscripted, "TypeError: 'coroutine' object is not subscriptable"),
         (_iterated_asynchronously, "TypeError: 'async for' requires an object with __aiter__"),
         (_opened, "TypeError: 'coroutine' object does not support the asynchronous context"),
-        (_awaited_a_plain_function, "TypeError: object NoneType can't be used in 'await'"),
+        (_awaited_a_plain_function, NOT_AWAITED),
         (_gave_the_function, "TypeError: a coroutine was expected, got <function find"),
         (_awaited_twice, "RuntimeError: cannot reuse already awaited coroutine"),
     ],
