@@ -131,6 +131,13 @@ async def test_a_commit_before_begin_splits_the_work(database: Database) -> None
         assert await _orders(database) == [(1, 1), (3, 1)]
 
 
+async def test_an_added_object_begins_a_transaction_too(database: Database) -> None:
+    async with engine_with(Base, database.url()) as engine, AsyncSession(engine) as session:
+        session.add(Order(number=7, user_id=1))
+        with pytest.raises(InvalidRequestError, match="already begun on this Session"):
+            await session.begin()
+
+
 async def test_a_savepoint_rolls_back_its_own_block(database: Database) -> None:
     async with _sessions(database) as sessions:
         async with sessions.begin() as session:
