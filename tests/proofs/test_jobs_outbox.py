@@ -72,8 +72,11 @@ class Shop:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
+            left = set(tasks)
+            while left:  # psycopg 3.1 can answer a cancelled rollback with an error of its own
+                for task in left:
+                    task.cancel()
+                _, left = await asyncio.wait(left, timeout=1)
             for task in tasks:
                 with suppress(asyncio.CancelledError):
                     await task
