@@ -28,7 +28,7 @@ PY_SUITE ?= forky
 PY_UNPACKED = newest/$(PY):$(PY_SUITE):$(PY)+$(PY)-minimal+$(PY)-venv+python3-pip-whl
 TODAY := $(PACKLORE_DEV)/today
 CONSTRAINTS ?= constraints.txt
-ASKED := $(patsubst %,--asked benchmarks/finding/%.json,asked phrases everyday tasks earlier outside)
+ASKED := $(patsubst %,--asked benchmarks/finding/%.json,asked phrases everyday tasks earlier outside newer)
 
 # With which the launcher's lock is made, and for which Pythons and machines it must have wheels.
 HASHES := $(PACKLORE_DEV)/hashes

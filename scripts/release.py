@@ -28,6 +28,7 @@ USED = (
     "references",
     "rules",
     "server",
+    "terminal.svg",
 )
 
 

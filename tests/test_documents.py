@@ -28,7 +28,7 @@ EXAMPLES = {
     "fastapi-lifespan": "fastapi",
     "sqlalchemy-async-examples": "sqlalchemy",
 }
-MAX_TOKENS = {"checklists": 900, "references": 1_200, "examples": 1_800}
+MAX_TOKENS = {"checklists": 1_000, "references": 2_000, "examples": 1_800}
 """Tokens of a file's body; of the references, only decisions and forbidden."""
 
 DECISIONS = {

@@ -17,7 +17,7 @@ import pytest
 from packlore import answers, author, render
 from packlore.errors import NotFoundError, PackError
 from packlore.find.features import features
-from packlore.find.model import FILE, Model, encode
+from packlore.find.model import FILE, ZERO, Model, begins, encode
 from packlore.library import Library
 from packlore.names import MAX_NAME
 from packlore.pack.build import derived
@@ -43,9 +43,10 @@ DEEP = "rules/" + "d/" * 1_200
 def model(rules: list[str], known: int, *, bias: float = 0.0) -> str:
     """A model of so many features, those of a search among them."""
     keys = sorted({*features("zebra zebar bound each call"), *range(known)})
-    weights = memoryview(bytes(len(keys) * (len(rules) + 1))).cast("b")
     biases = (bias, *[0.0] * len(rules))
-    return encode(Model(tuple(rules), keys, weights, 0.1, biases, ""))
+    rows = begins(keys, len(biases))
+    weights = bytes([ZERO]) * (len(keys) * len(biases))
+    return encode(Model(tuple(rules), rows, weights, 0.1, biases, ""))
 
 
 BAD = {

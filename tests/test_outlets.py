@@ -276,6 +276,7 @@ LINES: dict[str, list[list[str]]] = {
         ["--select", "\u202e"],
     ],
     "hook": [[]],
+    "agents-md": [[]],
     "list": [[], ["--json"], ["asyncio"], ["\u202e"]],
     "lint": [[], ["--json"], ["--strict"]],
     "build": [["--check"], []],

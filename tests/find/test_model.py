@@ -79,11 +79,11 @@ def test_a_feature_that_came_seldom_is_chance_and_a_rules_own_words_count(tmp_pa
     folder = write_pack(tmp_path)
     asked = [learn.Asked("a till", ("asyncio-other",), "")] * learn.ENOUGH
     rare = [learn.Asked("zeppelin", ("asyncio-other",), "")] * (train.SEEN - 1)
-    known = set(learn.model(rules(folder), [*asked, *rare]).keys)
+    known = set(learn.model(rules(folder), [*asked, *rare]).rows)
     assert known >= set(features("till"))
     assert not known & set(features("zeppelin"))
     more = learn.model(rules(folder), [*asked, *rare, rare[0]])
-    assert set(more.keys) >= set(features("zeppelin"))
+    assert set(more.rows) >= set(features("zeppelin"))
 
 
 def test_of_many_features_those_that_tell_most_are_kept(
@@ -94,8 +94,8 @@ def test_of_many_features_those_that_tell_most_are_kept(
     small = learn.model(
         rules(tmp_path / "pack"), learn.read_asked((tmp_path / "asked.json").read_text())
     )
-    assert len(small.keys) == 40 < len(whole.keys)
-    assert set(small.keys) < set(whole.keys)
+    assert len(small.rows) == 40 < len(whole.rows)
+    assert set(small.rows) < set(whole.rows)
     found, outside = model.said(small, "an empty page after lunch")
     assert found["asyncio-timeout"] > max(found["asyncio-other"], outside)
 
@@ -122,15 +122,15 @@ def test_what_is_written_is_what_is_read_in_short_lines(tmp_path: Path) -> None:
     known = taught(tmp_path)
     text = model.encode(known)
     again = model.decode(text)
-    assert [*again.keys] == [*known.keys]
-    assert again.weights.tobytes() == known.weights.tobytes()
+    assert again.rows == known.rows
+    assert again.weights == known.weights
     assert (again.rules, again.biases, again.scale, again.learnt) == (
         known.rules,
         known.biases,
         known.scale,
         known.learnt,
     )
-    assert known.keys
+    assert known.rows
     assert max(map(len, text.split("\n"))) <= model.LINE + 3
 
 
@@ -207,7 +207,7 @@ def test_what_is_no_model_at_all_costs_only_itself(text: str, tmp_path: Path) ->
 
 def test_lint_sees_features_that_are_not_in_order(tmp_path: Path) -> None:
     known = taught(tmp_path / "sound")
-    text = model.encode(replace(known, keys=[*known.keys][::-1]))
+    text = model.encode(replace(known, rows=dict([*known.rows.items()][::-1])))
     folder = own(tmp_path / "pack", **{model.FILE.replace("/", "__"): text})
     (problem,) = [each for each in problems(read(folder)[0]) if each.code == "model"]
     assert "not in order" in problem.message

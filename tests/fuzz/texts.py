@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from packlore.find.features import features
-from packlore.find.model import FILE, Model, encode
+from packlore.find.model import FILE, Model, begins, encode
 
 ODD = ("\x1b[2J", "\u202e", "\r", "\r\n", "\u2028", "\x85", "\0", "\ufeff", "\u200b", "é", "漢字")
 WORDS = ("zebra", "timeout", "TimeoutError: ", "pool_pre_ping", "AsyncSession", "a", " ", "\n")
@@ -100,9 +100,7 @@ def _model(parts: tuple[list[str], dict[int, list[int]], Any]) -> str:
     rules, rows, (field, value) = parts
     places = len(rules) + 1
     weights = bytes(each % 256 for row in rows.values() for each in (row * places)[:places])
-    made = Model(
-        tuple(rules), sorted(rows), memoryview(weights).cast("b"), 0.1, (0.5,) * places, ""
-    )
+    made = Model(tuple(rules), begins(sorted(rows), places), weights, 0.1, (0.5,) * places, "")
     return json.dumps(json.loads(encode(made)) | {field: value})
 
 

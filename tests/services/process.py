@@ -164,7 +164,7 @@ class Server(ABC):
     name: str
     version: str  # as the program tells it
     started: ClassVar[list[Server]] = []  # all of this process, in their order
-    start_timeout = 30.0  # seconds
+    start_timeout = 90.0  # seconds: initdb takes over 30 on a machine that does twenty things
     stop_timeout = 20.0  # seconds, then it is forced
     stop_signal = signal.SIGTERM
 

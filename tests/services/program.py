@@ -54,7 +54,7 @@ def serving_process(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     path: str = "/",
-    timeout: float = 30.0,
+    timeout: float = 90.0,
 ) -> Iterator[Program]:
     """Run a program while the body runs, once a GET on `path` answers with whatever status.
 

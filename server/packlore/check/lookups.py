@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,10 @@ _ALONE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 _PLAIN = re.compile(r"\w", re.ASCII)
 
 
+Parts = frozenset[int]
+"""Mappings and lists, by `id`."""
+
+
 @dataclass(slots=True)
 class Lookups:
     """One tree, and what was asked of the whole of it."""
@@ -51,17 +55,19 @@ class Lookups:
     known: dict[str, Any] = field(default_factory=dict)
     """What was answered, by what was asked as JSON: detectors ask the same things."""
 
-    def answered(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The rule, with what it asks of the whole file replaced by what is so here."""
-        answered: dict[str, Any] = self._answered(dict(config), config.get("utils") or {})
+    def answered(self, config: Mapping[str, Any], parts: Parts | None = None) -> Mapping[str, Any]:
+        """The rule, with what it asks of the whole file replaced by what is so here; `parts` are
+        those of the rule that ask."""
+        parts = asking(config, self.root.kind()) if parts is None else parts
+        answered: Mapping[str, Any] = self._answered(config, config.get("utils") or {}, parts)
         return answered
 
-    def _answered(self, given: Any, utils: Mapping[str, Any]) -> Any:
-        if isinstance(given, list):
-            return [self._answered(each, utils) for each in given]
-        if not isinstance(given, dict):
+    def _answered(self, given: Any, utils: Mapping[str, Any], parts: Parts) -> Any:
+        if id(given) not in parts:
             return given
-        made = {key: self._answered(value, utils) for key, value in given.items()}
+        if isinstance(given, list):
+            return [self._answered(each, utils, parts) for each in given]
+        made = {key: self._answered(value, utils, parts) for key, value in given.items()}
         if _asks(given, self.root.kind()):
             inside = given["inside"]
             if _caught(inside, utils):
@@ -99,6 +105,18 @@ class Lookups:
 def asks(config: object, kind: str) -> bool:
     """Whether a rule asks anything of the whole file; `kind` is that of the root of a tree."""
     return any(_asks(each, kind) for each in _rules(config))
+
+
+def asking(config: object, kind: str) -> Parts:
+    """The mappings and lists of a rule that ask, or in which one does. They are known while the
+    rule lives, and are few: the others stand in an answered rule as they are."""
+    inner: Iterable[object] = ()
+    if isinstance(config, dict):
+        inner = config.values()
+    elif isinstance(config, list):
+        inner = config
+    parts: Parts = frozenset().union(*(asking(each, kind) for each in inner))
+    return parts | {id(config)} if parts or _asks(config, kind) else parts
 
 
 def is_odd(config: Mapping[str, Any], kind: str) -> bool:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from packlore.check.ignores import UNUSED, applied, ignores
 from packlore.check.imports import Text, resolve
-from packlore.check.lookups import Lookups, asks
+from packlore.check.literals import Clauses
+from packlore.check.lookups import Lookups, Parts, asking
 from packlore.check.model import Checked, Detector, Finding, Level, Trouble
 from packlore.check.places import matches, place
 from packlore.check.plain import ends, plain
 from packlore.check.syntax import PYTHON, NoGrepError, likeliest, oddity, root_kind, search, tree
-from packlore.check.words import Clauses, clauses, may_hold
+from packlore.check.words import clauses, may_hold
 from packlore.pack import visible
 
 if TYPE_CHECKING:
@@ -63,25 +64,27 @@ class Detectors:
     @cached_property
     def needed(self) -> dict[str, Clauses]:
         """What a text whose names are resolved must hold for a detector to find anything."""
-        return {each.id: clauses(each.config) for each in self.all}
+        return {each.id: clauses(each.config, each.language) for each in self.all}
 
     @cached_property
-    def asking(self) -> frozenset[str]:
-        """The ids of those that ask something of the whole file."""
-        return frozenset(
-            each.id for each in self.all if asks(each.config, root_kind(each.language))
-        )
+    def _forms(self) -> dict[tuple[str, bool], tuple[Mapping[str, Any], Parts]]:
+        return {}
 
     @cached_property
     def _plain(self) -> dict[str, tuple[dict[str, Any], int]]:
         return {}
 
-    def config(self, detector: Detector, size: int) -> Mapping[str, Any]:
-        """A detector's rule in the form that is cheapest for a text of so many `ends`."""
+    def config(self, detector: Detector, size: int) -> tuple[Mapping[str, Any], Parts]:
+        """A detector's rule in the form that is cheapest for a text of so many `ends`, and what of
+        it asks something of the whole file."""
         if detector.id not in self._plain:
             self._plain[detector.id] = plain(detector.config)
         made, fewer = self._plain[detector.id]
-        return made if size < fewer else detector.config
+        form = (detector.id, size < fewer)
+        if form not in self._forms:
+            config = made if size < fewer else detector.config
+            self._forms[form] = config, asking(config, root_kind(detector.language))
+        return self._forms[form]
 
     def of(self, language: str, path: str, text: str) -> list[Detector]:
         """Those that could find something in a text."""
@@ -156,9 +159,9 @@ def _findings(
     seen: set[tuple[str, int]] = set()  # of several detectors of a rule, the first speaks
     lookups, size = Lookups(root), ends(resolved.text)
     for detector in detectors.still(asked, resolved.text):
-        config = detectors.config(detector, size)
-        if detector.id in detectors.asking:
-            config = lookups.answered(config)
+        config, parts = detectors.config(detector, size)
+        if parts:
+            config = lookups.answered(config, parts)
         for match in search(root, config)[:MAX_FINDINGS]:
             at = (match.get_match(detector.at) if detector.at else None) or match
             span = at.range()

@@ -1,8 +1,8 @@
 """Words that a text must hold for a rule to match anything in it. Looking for words is a thousand
 times cheaper than ast-grep, which compiles a rule anew for each text.
 
-A rule's words are read from its patterns: what is no variable in a pattern stands in the code that
-it matches. No I/O.
+A rule's words are read from its patterns, its regular expressions and its kinds: what is no variable
+in a pattern stands in the code that it matches. No I/O.
 """
 
 from __future__ import annotations
@@ -11,21 +11,40 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Clauses = tuple[tuple[str, ...], ...]
-"""Of each of these, a text must hold one word."""
+from packlore.check.literals import Clauses, one_of, required
+from packlore.check.syntax import PYTHON
 
 _VARIABLE = re.compile(r"\$+\w*")
 _WORD = re.compile(r"\w+")
-_PLAIN = re.compile(r"\^?\(?(\w+(?:\|\w+)*)\)?\$?", re.ASCII)
-"""A regular expression that is a word, or words."""
 _RELATIONS = ("inside", "has", "follows", "precedes")
 _MOST = 40
 """Of utilities in one another; a rule may use itself."""
+_KINDS: Mapping[str, Mapping[str, str]] = {
+    PYTHON: {
+        "await": "await",
+        "class_definition": "class",
+        "except_clause": "except",
+        "finally_clause": "finally",
+        "for_statement": "for",
+        "function_definition": "def",
+        "import_from_statement": "import",
+        "import_statement": "import",
+        "lambda": "lambda",
+        "raise_statement": "raise",
+        "return_statement": "return",
+        "try_statement": "try",
+        "while_statement": "while",
+        "with_statement": "with",
+        "yield": "yield",
+    }
+}
+"""By language, the keyword with which a kind of node is written."""
 
 
-def clauses(config: Mapping[str, Any]) -> Clauses:
+def clauses(config: Mapping[str, Any], language: str) -> Clauses:
     """What a text must hold for a rule of ast-grep to match in it."""
-    return tuple(dict.fromkeys(_needed(config.get("rule"), config.get("utils") or {}, 0)))
+    words = _Words(config.get("utils") or {}, _KINDS.get(language, {}))
+    return tuple(dict.fromkeys(words.needed(config.get("rule"), 0)))
 
 
 def may_hold(text: str, needed: Iterable[Sequence[str]], known: dict[str, bool]) -> bool:
@@ -41,30 +60,34 @@ def may_hold(text: str, needed: Iterable[Sequence[str]], known: dict[str, bool])
     return True
 
 
-def _needed(rule: object, utils: Mapping[str, Any], depth: int) -> list[tuple[str, ...]]:
-    if not isinstance(rule, dict) or depth > _MOST:
-        return []
-    found: list[tuple[str, ...]] = []
-    for key, value in rule.items():
-        if key == "pattern" and isinstance(value, str):
-            found += [(word,) for word in _WORD.findall(_VARIABLE.sub(" ", value))]
-        elif key == "regex" and isinstance(value, str):
-            plain = _PLAIN.fullmatch(value)
-            found += [tuple(plain[1].split("|"))] if plain else []
-        elif key == "matches" and isinstance(value, str):
-            found += _needed(utils.get(value), utils, depth + 1)
-        elif key in _RELATIONS:
-            found += _needed(value, utils, depth + 1)
-        elif key == "all" and isinstance(value, list):
-            found += [clause for each in value for clause in _needed(each, utils, depth + 1)]
-        elif key == "any" and isinstance(value, list):
-            found += _one_of([_needed(each, utils, depth + 1) for each in value])
-    return found
+class _Words:
+    """Reads rules that use the same utilities."""
 
+    def __init__(self, utils: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
+        self._utils = utils
+        self._kinds = kinds
 
-def _one_of(each: Sequence[Sequence[tuple[str, ...]]]) -> list[tuple[str, ...]]:
-    """One word of each way, the longest that it needs: the rarest, most likely."""
-    if not all(each):
-        return []
-    chosen = [min(clauses, key=lambda one: (len(one), -len(one[0]))) for clauses in each]
-    return [tuple(dict.fromkeys(word for clause in chosen for word in clause))]
+    def needed(self, rule: object, depth: int) -> list[tuple[str, ...]]:
+        """The clauses of a rule, not those of its `not`."""
+        if not isinstance(rule, dict) or depth > _MOST:
+            return []
+        found: list[tuple[str, ...]] = []
+        for key, value in rule.items():
+            if key == "all" and isinstance(value, list):
+                found += [clause for each in value for clause in self.needed(each, depth + 1)]
+            elif key == "any" and isinstance(value, list):
+                found += one_of([self.needed(each, depth + 1) for each in value])
+            elif key in _RELATIONS:
+                found += self.needed(value, depth + 1)
+            elif isinstance(value, str):
+                found += self._said(key, value, depth)
+        return found
+
+    def _said(self, key: str, value: str, depth: int) -> list[tuple[str, ...]]:
+        if key == "pattern":
+            return [(word,) for word in _WORD.findall(_VARIABLE.sub(" ", value))]
+        if key == "regex":
+            return required(value)
+        if key == "kind":
+            return [(self._kinds[value],)] if value in self._kinds else []
+        return self.needed(self._utils.get(value), depth + 1) if key == "matches" else []

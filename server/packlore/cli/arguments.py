@@ -95,6 +95,11 @@ def parser() -> argparse.ArgumentParser:
     command = add("list", "list categories, rules and documents", "packlore list asyncio")
     command.add_argument("category", nargs="?", default="", help="only this category")
     reads(command)
+    add(
+        "agents-md",
+        "print an index of the rules to paste into a project's AGENTS.md or CLAUDE.md",
+        "packlore agents-md >> AGENTS.md",
+    )
     command = add(
         "check", "find code that breaks rules; exit 1 where it does", "packlore check src"
     )

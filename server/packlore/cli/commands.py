@@ -93,6 +93,7 @@ COMMANDS: Mapping[str, str] = {
     "search": "reading.search",
     "show": "reading.show",
     "list": "reading.list_all",
+    "agents-md": "reading.agents_md",
     "check": "checking.check",
     "hook": "hooking.hook",
     "init": "authoring.init",

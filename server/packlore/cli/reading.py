@@ -1,4 +1,4 @@
-"""The commands that read packs: search, show, list."""
+"""The commands that read packs: search, show, list, agents-md."""
 
 from __future__ import annotations
 
@@ -97,6 +97,14 @@ def list_all(arguments: argparse.Namespace) -> int:
         terminal.data({"items": render.item_rows(library, entries)})
         return 0
     terminal.markdown(render.catalogue(library, category=arguments.category), arguments.color)
+    return 0
+
+
+def agents_md(arguments: argparse.Namespace) -> int:
+    """`packlore agents-md`."""
+    from packlore.outline import outline
+
+    terminal.plain(outline(_library(arguments)))
     return 0
 
 

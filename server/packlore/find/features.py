@@ -30,20 +30,31 @@ _WORD = re.compile(r"[^\W_]+")
 
 def features(raw: str) -> list[int]:
     """The features of a text, each once."""
-    return list({crc32(each.encode("utf-8", "replace")): None for each in _features(raw)})
+    return list(dict.fromkeys(map(crc32, _features(raw))))
 
 
-def _features(raw: str) -> Iterator[str]:
+def _features(raw: str) -> Iterator[bytes]:
     text = telling(raw)
     words = [word[:MAX_WORD] for word in _WORD.findall(text.lower())]
     if len(words) > MAX_WORDS:
         words = words[: MAX_WORDS // 2] + words[-MAX_WORDS // 2 :]
     for word in dict.fromkeys(words):
-        yield f"={word}"
-        padded = f" {word} "
-        for size in PARTS:
-            yield from (padded[at : at + size] for at in range(len(padded) - size + 1))
-    yield from (f"{first} = {second}" for first, second in pairwise(words))
-    yield from (f"~{term}" for term in terms(" ".join(words)))
+        yield _bytes(f"={word}")
+        yield from _parts(f" {word} ")
+    yield from map(_bytes, (f"{first} = {second}" for first, second in pairwise(words)))
+    yield from map(_bytes, (f"~{term}" for term in terms(" ".join(words))))
     if reads_as_code(text):
-        yield from (f">{shape}" for shape in shapes(text))
+        yield from map(_bytes, (f">{shape}" for shape in shapes(text)))
+
+
+def _parts(padded: str) -> Iterator[bytes]:
+    """The parts of a word. Of one that is ASCII, each byte is a character."""
+    whole = padded.encode() if padded.isascii() else b""
+    for size in PARTS:
+        for at in range(len(padded) - size + 1):
+            end = at + size
+            yield whole[at:end] if whole else _bytes(padded[at:end])
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

@@ -14,7 +14,7 @@ from typing import Any
 from packlore.errors import PackError
 from packlore.find import train
 from packlore.find.features import VERSION, features
-from packlore.find.model import FILE, Model, encode, usable
+from packlore.find.model import FILE, Model, begins, encode, turned, usable
 from packlore.pack import Pack, Rule
 
 ENOUGH = 20
@@ -90,13 +90,15 @@ def model(rules: Iterable[Rule], asked: Sequence[Asked]) -> Model:
         [[], *(features(text) for text, _ in rows)],
         [places[""], *(places[name] for _, name in rows)],
     )
-    weights = memoryview(found.weights).cast("b")
-    return Model(tuple(names), found.keys, weights, found.scale, found.biases, digest(rows))
+    rows_of = begins(found.keys, len(places))
+    return Model(
+        tuple(names), rows_of, turned(found.weights), found.scale, found.biases, digest(rows)
+    )
 
 
 def digest(rows: Sequence[tuple[str, str]]) -> str:
     """What differs where a model would be another one."""
-    how = (VERSION, train.SEEN, train.MOST, train.STRENGTH, train.STEPS)
+    how = (VERSION, train.SEEN, train.MOST, train.LARGEST, train.STRENGTH, train.STEPS)
     return sha256(json.dumps([how, rows]).encode()).hexdigest()[:16]
 
 

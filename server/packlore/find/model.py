@@ -13,8 +13,7 @@ import math
 import sys
 from array import array
 from base64 import b64decode, b64encode
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -30,17 +29,20 @@ MOST_PLACES = 2_000
 """Rules of a model."""
 LINE = 120
 """Characters of a line of numbers: who greps in the file is not flooded."""
+ZERO = 128
+"""The byte of a weight of 0: unsigned bytes are added up faster."""
+_TURNED = bytes(each ^ ZERO for each in range(256))
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`keys` are the features that it knows, in order. `weights` has for each of them a row of one
-    signed byte for each of `rules`, and one more for what is outside; a byte says `scale`.
-    `biases` are added to the sums, in that order."""
+    """`rows` are the features that it knows, in order, and where in `weights` the row of each begins:
+    one byte for each of `rules`, and one more for what is outside. ZERO says nothing, and each more
+    or less `scale`. `biases` are added to the sums, in that order."""
 
     rules: tuple[str, ...]
-    keys: Sequence[int]
-    weights: memoryview
+    rows: Mapping[int, int]
+    weights: bytes
     scale: float
     biases: tuple[float, ...]
     learnt: str
@@ -65,25 +67,33 @@ def said(model: Model, query: str) -> tuple[Mapping[str, float], float]:
     """The logarithms of how likely it is that the query asks for each rule, and that it asks for
     something outside."""
     places = len(model.biases)
-    rows = []
-    for feature in features(query):
-        at = bisect_left(model.keys, feature)
-        if at < len(model.keys) and model.keys[at] == feature:
-            rows.append(model.weights[at * places : (at + 1) * places])
+    begins, weights = model.rows, model.weights
+    known = [begins[each] for each in features(query) if each in begins]
+    rows = [weights[begin : begin + places] for begin in known]
     if not rows:  # nothing of it was ever asked
         return dict.fromkeys(model.rules, LEAST), 0.0
-    scale = model.scale / math.sqrt(len(rows))
-    sums = [sum(column) * scale for column in zip(*rows, strict=True)]
-    found = [value + bias for value, bias in zip(sums, model.biases, strict=True)]
+    scale, nothing = model.scale / math.sqrt(len(rows)), ZERO * len(rows)
+    sums = map(sum, zip(*rows, strict=True))
+    found = [(each - nothing) * scale + bias for each, bias in zip(sums, model.biases, strict=True)]
     highest = max(found)
     total = highest + math.log(sum(math.exp(each - highest) for each in found))
     *rules, outside = (max(each - total, LEAST) for each in found)
     return dict(zip(model.rules, rules, strict=True)), outside
 
 
+def begins(keys: Iterable[int], places: int) -> Mapping[int, int]:
+    """Where the row of each feature begins."""
+    return {key: number * places for number, key in enumerate(keys)}
+
+
+def turned(weights: bytes) -> bytes:
+    """Weights as a Model has them, of signed bytes; and back."""
+    return weights.translate(_TURNED)
+
+
 def encode(model: Model) -> str:
     """As JSON of short lines, so that a change is seen as one."""
-    keys = array("I", model.keys)
+    keys = array("I", model.rows)
     if sys.byteorder == "big":
         keys.byteswap()
     written = {
@@ -93,7 +103,7 @@ def encode(model: Model) -> str:
         "scale": model.scale,
         "biases": list(model.biases),
         "keys": _lines(keys.tobytes()),
-        "weights": _lines(model.weights.tobytes()),
+        "weights": _lines(turned(model.weights)),
     }
     return json.dumps(written, indent=0) + "\n"
 
@@ -115,14 +125,14 @@ def _model(loaded: Mapping[str, Any]) -> Model:
     keys = array("I", _bytes(loaded["keys"]))
     if sys.byteorder == "big":
         keys.byteswap()
-    weights = memoryview(_bytes(loaded["weights"])).cast("b")
+    weights = turned(_bytes(loaded["weights"]))
     if not rules or len(rules) > MOST_PLACES or not all(isinstance(each, str) for each in rules):
         raise ValueError("no rules")
     if len(biases) != len(rules) + 1 or len(weights) != len(keys) * len(biases):
         raise ValueError("its parts do not fit one another")
     if not all(abs(each) < 1e6 for each in (scale, *biases)):
         raise ValueError("a number is too large")
-    return Model(rules, keys, weights, scale, biases, str(loaded["learnt"]))
+    return Model(rules, begins(keys, len(biases)), weights, scale, biases, str(loaded["learnt"]))
 
 
 def _lines(data: bytes) -> list[str]:
@@ -143,7 +153,7 @@ def problems(pack: Pack) -> Iterator[Problem]:
         return
     if known is None:
         return
-    if not all(first < second for first, second in pairwise(known.keys)):
+    if not all(first < second for first, second in pairwise(known.rows)):
         message = "its features are not in order: run `packlore build --asked`"
         yield Problem(FILE, 1, "model", message)
     for each in sorted(set(known.rules) - {rule.id for rule in pack.rules}):

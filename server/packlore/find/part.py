@@ -16,7 +16,7 @@ from packlore.find.filter import EVERYTHING, Entry, Filter
 from packlore.find.fulltext import FullText
 from packlore.find.model import LEAST, Model, said
 from packlore.find.query import Query
-from packlore.find.rank import LEARNT, PLAIN, Evidence, Profile, Weights, evidence, profile
+from packlore.find.rank import LEARNT, PLAIN, Evidence, Profile, Weights, asked, evidence, profile
 from packlore.find.spelling import Spelling
 from packlore.find.terms import is_han
 from packlore.find.why import why
@@ -74,44 +74,41 @@ class Part:
             weights[meant] = max(weights.get(meant, 0.0), counts)
         return replace(query, weights=weights)
 
-    def candidates(self, asked: Query, where: Filter = EVERYTHING) -> list[Candidate]:
+    def candidates(self, given: Query, where: Filter = EVERYTHING) -> list[Candidate]:
         """What full-text search finds, and what the model takes the query for."""
 
         def admits(number: int) -> bool:
             return where.admits(self._entries[number])
 
-        query = self.mended(asked)
+        query = self.mended(given)
         texts = self._text.find(query.weights, CANDIDATES, None if where == EVERYTHING else admits)
         sounds: dict[int, float] = {}
         outside = 0.0
         if self._model and self._learnt:
-            rules, outside = said(self._model, asked.raw)
-            sounds = {number: rules[rule] for rule, number in self._learnt.items()}
+            rules, outside = said(self._model, given.raw)
+            sounds = {number: max(rules[rule], LEAST) for rule, number in self._learnt.items()}
         by_sound = sorted(filter(admits, sounds), key=lambda number: (-sounds[number], number))
-        return [
-            self._candidate(query, number, texts.get(number, 0.0), sounds.get(number), outside)
-            for number in dict.fromkeys((*texts, *by_sound[:NEAREST]))
-        ]
+        words = asked(query, self._text.idf)
 
-    def _candidate(
-        self, query: Query, number: int, text: float, sound: float | None, outside: float
-    ) -> Candidate:
-        found = evidence(
-            query,
-            self._profile(number),
-            self._text.idf,
-            text=text,
-            asked=0.0 if sound is None else max(sound, LEAST),
-            outside=0.0 if sound is None else max(outside, LEAST),
-        )
-        return Candidate(self._entries[number], found, PLAIN if sound is None else LEARNT)
+        def candidate(number: int) -> Candidate:
+            known, learnt = self._profile(number), number in sounds
+            found = evidence(
+                words,
+                known,
+                text=texts.get(number, 0.0),
+                sound=sounds.get(number, 0.0),
+                outside=max(outside, LEAST) if learnt else 0.0,
+            )
+            return Candidate(self._entries[number], found, LEARNT if learnt else PLAIN)
 
-    def why(self, asked: Query, entry: Entry) -> str:
+        return [*map(candidate, dict.fromkeys((*texts, *by_sound[:NEAREST])))]
+
+    def why(self, given: Query, entry: Entry) -> str:
         """One line on why the entry was found; nothing where only its sound is known."""
         known = self._profile(self._entries.index(entry))
-        return why(self.mended(asked), entry.item, known, self._text.idf)
+        return why(self.mended(given), entry.item, known, self._text.idf)
 
     def _profile(self, number: int) -> Profile:
         if number not in self._profiles:
-            self._profiles[number] = profile(self._entries[number].item)
+            self._profiles[number] = profile(self._entries[number].item, self._text.idf)
         return self._profiles[number]

@@ -7,7 +7,7 @@ The weights were fitted to what other writers asked than those who taught the mo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from packlore.find.fields import fields
@@ -42,8 +42,12 @@ DOCUMENT = 0.25
 class Profile(NamedTuple):
     """What an item can be recognised by."""
 
-    weights: dict[str, float]
-    names: tuple[tuple[str, ...], ...]
+    weights: Mapping[str, float]
+    """Its terms, and what each counts by the field that has it."""
+    names: Mapping[str, Sequence[tuple[int, float]]]
+    """By term: which of its names have it, and how much of the name it is, by rarity."""
+    named: int
+    """How many names it has."""
 
 
 class Evidence(NamedTuple):
@@ -86,39 +90,48 @@ def odds(probability: float) -> float:
     return probability / (1 - probability)
 
 
-def profile(item: Rule | Document) -> Profile:
+def profile(item: Rule | Document, idf: Idf) -> Profile:
     """The profile of a rule or document."""
     weights: dict[str, float] = {}
     for weight, text in sorted(zip(_FIELDS, fields(item), strict=True)):
         weights.update(dict.fromkeys(terms(text), weight))
     named = (*item.symptoms, *item.aliases) if isinstance(item, Rule) else ()
-    names = tuple(tuple(dict.fromkeys(terms(each))) for each in (item.title, *named))
-    return Profile(weights, names)
+    names: dict[str, list[tuple[int, float]]] = {}
+    for number, name in enumerate((item.title, *named)):
+        for term, part in parts(name, idf).items():
+            names.setdefault(term, []).append((number, part))
+    return Profile(weights, names, 1 + len(named))
+
+
+def parts(text: str, idf: Idf) -> Mapping[str, float]:
+    """The terms of a text, and how much of it each is, by rarity."""
+    rarities = {term: idf(term) for term in terms(text)}
+    total = sum(rarities.values())
+    return {term: rarity / total for term, rarity in rarities.items()} if total else {}
+
+
+def asked(query: Query, idf: Idf) -> Mapping[str, float]:
+    """What each term of a query says: how much of it that is, by weight and rarity."""
+    said = {term: weight * idf(term) for term, weight in query.weights.items()}
+    total = sum(said.values())
+    return {term: value / total for term, value in said.items()} if total else {}
 
 
 def evidence(
-    query: Query, known: Profile, idf: Idf, *, text: float, asked: float, outside: float
+    said: Mapping[str, float], known: Profile, *, text: float, sound: float, outside: float
 ) -> Evidence:
-    """What speaks for an item that full-text search gave the score `text`."""
-    total = found = 0.0
-    for term, weight in query.weights.items():
-        rarity = weight * idf(term)
-        total += rarity
-        found += rarity * known.weights.get(term, 0.0)
+    """What speaks for an item that full-text search gave the score `text`, and the model `sound`;
+    `said` is what `asked` gives."""
+    coverage = 0.0
+    named = [0.0] * known.named
+    for term, part in said.items():
+        coverage += part * known.weights.get(term, 0.0)
+        for number, of_name in known.names.get(term, ()):
+            named[number] += of_name
     return Evidence(
         text=min(text / 40, 2.0),
-        coverage=found / total if total else 0.0,
-        named=max((share(each, query, idf) for each in known.names), default=0.0) ** 2,
-        asked=asked,
+        coverage=coverage,
+        named=max(named) ** 2,
+        asked=sound,
         outside=outside,
     )
-
-
-def share(wanted: Iterable[str], query: Query, idf: Idf) -> float:
-    """How much of what is wanted was asked for, by rarity."""
-    total = found = 0.0
-    for term in wanted:
-        rarity = idf(term)
-        total += rarity
-        found += rarity if term in query.weights else 0.0
-    return found / total if total else 0.0

@@ -17,7 +17,9 @@ from packlore.errors import PackError
 SEEN = 3
 """Queries that must have a feature; what fewer have in common is chance."""
 MOST = 24_000
-"""Features of a model: with 45 places it is a file of 1.6 MB."""
+"""Features of a model."""
+LARGEST = 1_400_000
+"""Bytes of its keys and weights: a file of 1.9 MB."""
 STRENGTH = 20.0
 """The inverse of how much a weight is held to nothing."""
 STEPS = 150
@@ -67,10 +69,11 @@ def train(rows: Sequence[Sequence[int]], places: Sequence[int]) -> Learnt:
 
     seen = Counter(chain.from_iterable(map(set, rows)))
     keys = sorted(key for key, count in seen.items() if count >= SEEN)
-    if len(keys) > MOST:
+    most = min(MOST, LARGEST // (4 + len({*places})))
+    if len(keys) > most:
         weights, _ = fitted(keys, STEPS // 5)
         size = np.linalg.norm(weights, axis=0)
-        keys = sorted(keys[number] for number in np.argsort(-size, kind="stable")[:MOST])
+        keys = sorted(keys[number] for number in np.argsort(-size, kind="stable")[:most])
     weights, biases = fitted(keys, STEPS)
     scale = float(np.abs(weights).max()) / 127
     rounded = np.round(weights / scale).astype(np.int8)

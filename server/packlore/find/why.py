@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from packlore.find.query import Query, telling
-from packlore.find.rank import Idf, Profile, share
-from packlore.find.terms import forms, terms
+from packlore.find.rank import Idf, Profile, parts
+from packlore.find.terms import forms
 from packlore.pack import Document, Rule
 
 ENOUGH = 0.7
@@ -21,7 +22,7 @@ _WORD = re.compile(r"[^\W\d]\w*")
 def why(query: Query, item: Rule | Document, known: Profile, idf: Idf) -> str:
     """One line; nothing where the item has no word of the query, and only its sound is known."""
     symptoms = item.symptoms if isinstance(item, Rule) else ()
-    shares = {each: share(dict.fromkeys(terms(each)), query, idf) for each in symptoms}
+    shares = {each: _share(parts(each, idf), query) for each in symptoms}
     best = max(symptoms, key=shares.__getitem__, default="")
     if best and shares[best] >= ENOUGH:
         return f"symptom: {_short(best)}"
@@ -32,6 +33,11 @@ def why(query: Query, item: Rule | Document, known: Profile, idf: Idf) -> str:
             found[word] = max(known.weights[term] * idf(term) for term in said)
     words = sorted(found, key=lambda word: -found[word])[:MOST]
     return f"words: {', '.join(map(_short, words))}" if words else ""
+
+
+def _share(wanted: Mapping[str, float], query: Query) -> float:
+    """How much of what is wanted was asked for."""
+    return sum(part for term, part in wanted.items() if term in query.weights)
 
 
 def _short(text: str) -> str:
