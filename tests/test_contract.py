@@ -131,10 +131,11 @@ def test_every_symptom_was_seen_somewhere(rule: Rule) -> None:
     assert set(RuleFile.load(rule.id).symptoms) == seen
 
 
-def test_the_median_rule_costs_less_than_850_tokens() -> None:
-    """It was 700 while rules were compressed: a sentence more is cheaper than a wrong reading."""
+def test_the_median_rule_costs_less_than_950_tokens() -> None:
+    """It was 700 while rules were compressed: a sentence more is cheaper than a wrong reading. It
+    was 850 before rules on servers, tests and jobs, whose blocks are longer."""
     costs = sorted(rule.cost for rule in PACK.rules)
-    assert costs[len(costs) // 2] < 850
+    assert costs[len(costs) // 2] < 950
     assert costs[-1] <= 1_100
 
 
@@ -158,8 +159,11 @@ def test_links_of_rules_lead_to_first_party_documentation() -> None:
 FIRST_PARTY = {
     "alembic.sqlalchemy.org",
     "anyio.readthedocs.io",
+    "arq-docs.helpmanual.io",
+    "asgi.readthedocs.io",
     "datatracker.ietf.org",
     "docs.aiohttp.org",
+    "docs.celeryq.dev",
     "docs.pydantic.dev",
     "docs.pytest.org",
     "docs.python.org",
@@ -169,6 +173,7 @@ FIRST_PARTY = {
     "kubernetes.io",
     "learn.microsoft.com",  # what Azure does to idle connections
     "magicstack.github.io",
+    "mypy.readthedocs.io",
     "nginx.org",
     "peps.python.org",
     "pydantic.dev",
@@ -179,6 +184,7 @@ FIRST_PARTY = {
     "redis.readthedocs.io",
     "starlette.dev",
     "uvicorn.dev",
+    "websockets.readthedocs.io",
     "wiki.postgresql.org",
     "www.encode.io",
     "www.pgbouncer.org",

@@ -21,7 +21,7 @@ Idf = Callable[[str], float]
 _FIELDS = (1.0, 0.95, 0.95, 0.8, 0.75, 0.5, 0.4)
 """What a term counts by the best field that has it, in the order of Fields."""
 
-CUT = 0.4
+CUT = 0.5
 """The probability that any of the rules fits, below which the answer is that none does."""
 CUT_PLAIN = 0.08
 """The same for packs without a model, of which less is known."""
@@ -72,7 +72,7 @@ class Weights(NamedTuple):
     bias: float
 
 
-LEARNT = Weights(Evidence(0.40, 2.00, -0.13, 0.74, -0.27), -0.19)
+LEARNT = Weights(Evidence(-0.21, 1.60, 0.07, 0.76, -0.26), -0.12)
 """For the rules of a pack with a model."""
 PLAIN = Weights(Evidence(5.46, 6.34, 2.82, 0.00, 0.00), -4.36)
 """For documents, and for the rules of other packs."""
