@@ -175,7 +175,7 @@ def test_contributing_names_a_small_proof_to_imitate() -> None:
     sizes = sorted(
         (ROOT / "tests" / "proofs").glob("test_*.py"), key=lambda path: path.stat().st_size
     )
-    assert ROOT / named in sizes[:5]
+    assert ROOT / named in sizes[:8]
 
 
 def test_no_command_is_undocumented() -> None:

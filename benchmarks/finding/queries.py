@@ -13,7 +13,9 @@ WRITERS = tuple(
     FOLDER / name for name in ("everyday.json", "tasks.json", "earlier.json", "outside.json")
 )
 """Each by others than the rest: the weights are fitted to what a model without them makes of them."""
-TAUGHT = (ASKED, FOLDER / "phrases.json", FOLDER / "newer.json", *WRITERS)
+NEWER = FOLDER / "newer.json"
+"""The rules since version 0.4."""
+TAUGHT = (ASKED, FOLDER / "phrases.json", NEWER, *WRITERS)
 """What the pack's model is learnt from."""
 
 

@@ -43,7 +43,8 @@ def test_nothing_of_development_is_in_it(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = [name for name in carried(wheel) if "dist-info" not in name]
     assert {name.split("/")[0] for name in names} == {"packlore"}
-    assert not [name for name in names if "__pycache__" in name or "test" in name]
+    development = re.compile(r"__pycache__|(^|/)tests?(/|_)|_test\.")
+    assert not [name for name in names if development.search(name)]
 
 
 def test_an_installation_with_hashes_finds_its_own_pack(dist: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from benchmarks.finding.queries import TAUGHT, load
+from benchmarks.finding.queries import NEWER, TAUGHT, load
 from packlore.find.learn import ENOUGH, read_asked
 from packlore.find.model import FILE
 from packlore.library import Library
@@ -24,8 +24,9 @@ UNCOVERED, UNCOVERED_SURE = 0.12, 0.05
 """The most of the uncovered that get an answer, and one that is called sure."""
 RIGHT = 0.93
 """The least share of those called sure that are right."""
-LEAST = 60
-"""Queries for each rule that its model is learnt from."""
+LEAST, LEAST_NEWER = 60, 20
+"""Queries for each rule that its model is learnt from; for some of those since version 0.4 whose
+proof made them narrower than the topic that was asked about, fewer."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def learnt() -> list[str]:
 def test_every_query_names_rules_that_exist(library: Library) -> None:
     named = {rule for query in load() for rule in query.rules}
     assert named <= set(learnt()) <= {entry.item.id for entry in library.rules()}
-    before = [path for path in TAUGHT if path.name != "newer.json"]  # the rules of the benchmark
+    before = [path for path in TAUGHT if path != NEWER]  # the rules of the benchmark
     asked = [each for path in before for each in read_asked(path.read_text("utf-8"))]
     assert {each.rules[0] for each in asked if each.rules} <= named
 
@@ -53,7 +54,10 @@ def test_what_is_learnt_from_is_not_what_is_measured_with(library: Library) -> N
     assert not measured & {each.query for each in asked}
     counts = Counter(each.rules[0] for each in asked if each.rules)
     assert sorted(rule for rule in counts if counts[rule] >= ENOUGH) == learnt()
-    assert min(counts[rule] for rule in learnt()) >= LEAST, min(counts, key=counts.__getitem__)
+    newer = {each.rules[0] for each in read_asked(NEWER.read_text("utf-8")) if each.rules}
+    few = {rule: counts[rule] for rule in learnt() if counts[rule] < LEAST}
+    assert few.keys() <= newer
+    assert min(few.values(), default=LEAST) >= LEAST_NEWER, few
 
 
 def test_the_model_keeps_within_its_size() -> None:

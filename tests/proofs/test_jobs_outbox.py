@@ -338,6 +338,22 @@ async def test_correct_gives_a_receipt_up_long_before_its_lease_ends(
     assert await database.fetchval(LEFT) == 1
 
 
+async def test_correct_ends_when_it_is_cancelled_in_the_middle_of_a_job(
+    correct: Block, database: Database
+) -> None:
+    async with _shop(correct, database) as shop:
+        await database.execute("INSERT INTO jobs (order_number) VALUES (1)")
+        worker = asyncio.create_task(shop.block.work())
+        await _until(lambda: shop.mail.asked)
+        worker.cancel()
+        await asyncio.wait({worker}, timeout=2)
+        ended = worker.done()
+        while not worker.done():
+            worker.cancel()
+            await asyncio.wait({worker}, timeout=0.1)
+        assert ended
+
+
 async def test_correct_starts_a_job_that_outlives_its_lease_a_second_time(
     correct: Block, database: Database
 ) -> None:
