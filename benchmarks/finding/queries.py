@@ -15,7 +15,7 @@ WRITERS = tuple(
 """Each by others than the rest: the weights are fitted to what a model without them makes of them."""
 NEWER = FOLDER / "newer.json"
 """The rules since version 0.4."""
-TAUGHT = (ASKED, FOLDER / "phrases.json", NEWER, *WRITERS)
+TAUGHT = (ASKED, FOLDER / "phrases.json", *WRITERS, NEWER)
 """What the pack's model is learnt from."""
 
 
