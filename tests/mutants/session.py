@@ -29,7 +29,9 @@ from tests.mutants.child import Child
 from tests.services import Server
 
 Report = Callable[..., None]
-FLOOR, FACTOR = 4.0, 5.0  # seconds for a test, and times what it took with the block as it stands
+# Seconds for a test, and times what it took with the block as it stands. Where others want the
+# processors too, both grow with them: a slow machine has killed no mutant.
+FLOOR, FACTOR = 4.0, 5.0
 SLOW = 2.0  # seconds: a test that took so long to fail is not asked first again
 
 
@@ -159,7 +161,9 @@ class Mutation:
             for server in servers.values():
                 _ = server.running  # waits for what a test has stopped
             took = time.monotonic() - began
-            limit = max(FLOOR, FACTOR * limits[ended.test]) if ended.test in limits else 120
+            limit = 120.0
+            if ended.test in limits:
+                limit = max(FLOOR, FACTOR * limits[ended.test]) * _share()
             if not ready and took > limit:
                 ended.why = f"took more than {limit:.0f} s"
                 return ended
@@ -188,6 +192,11 @@ class Mutation:
                 os.killpg(self._child, signal.SIGKILL)
             os.waitpid(self._child, 0)
             self._child = None
+
+
+def _share() -> float:
+    """How many processes want each processor now, from 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _is_server(fixture: Any) -> bool:
