@@ -38,7 +38,7 @@ PYTHONS := 3.11 3.12 3.13 3.14 3.15
 PLATFORMS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl \
 	aarch64-unknown-linux-musl aarch64-apple-darwin x86_64-apple-darwin x86_64-pc-windows-msvc
 
-.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load bench-memory fuzz new hashes release clean
+.PHONY: help run test test-clients lint format servers proofs proofs-oldest mutants evidence changes build bench bench-finding bench-load bench-memory evals fuzz new hashes release clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -106,6 +106,9 @@ bench-finding: $(NEW)/.test ## measure how often the right rule comes first
 
 bench-load: $(NEW)/.test ## measure requests a second over HTTP
 	@$(NEW)/bin/python -m benchmarks.load
+
+evals: $(NEW)/.test ## have AGENT='command' do the tasks of evals/, with the pack and without; RULE=NAME names some
+	@PYTHONPATH='$(CURDIR)' $(NEW)/bin/python -m benchmarks.evals $(RULE) $(if $(AGENT),--agent '$(AGENT)') $(EVALS)
 
 hashes: $(HASHES)/.uv ## renew server/requirements.txt, from which the launcher installs
 	@rm -f $(LOCK) # else uv keeps the hashes that it holds
