@@ -58,8 +58,10 @@ def test_its_grader_is_one_that_claude_reads(case: Case) -> None:
     assert case.outcome
 
 
-def test_the_tasks_for_others_are_as_they_would_be_written() -> None:
-    assert others.PATH.read_text("utf-8") == others.text(), "run python -m benchmarks.evals.others"
+@pytest.mark.parametrize("name", others.WRITTEN)
+def test_what_is_derived_for_others_is_fresh(name: str) -> None:
+    written = (cases.FOLDER / name).read_text("utf-8")
+    assert written == others.WRITTEN[name](), "run python -m benchmarks.evals.others"
 
 
 def test_each_folder_is_a_whole_case() -> None:
