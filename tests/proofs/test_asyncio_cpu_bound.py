@@ -107,9 +107,9 @@ async def test_correct_renders_later_reports_in_a_new_pool(
 ) -> None:
     async with _reports(correct, work) as (reports, pools):
         assert await _ended(*[reports.render(number) for number in (DEADLY, 1, 2)]) == [BROKEN] * 3
-        assert len(pools.started) == 2
         wanted = [f"report {number} by spawn" for number in (1, 2, 3)]
         assert await _ended(*[reports.render(number) for number in (1, 2, 3)]) == wanted
+        assert len(pools.started) == 2
         assert pools.processes == [1, 1]
         assert multiprocessing.active_children()
     witness.observed(correct="a killed process with 3 calls: 1 new pool, then 3 reports of 3")

@@ -71,14 +71,17 @@ async def test_correct_keeps_all_of_both(
         "no price from down later: TimeoutError('down later')",
         "no price from down: ConnectError('down')",
     ]
+    witness.observed(correct="2 of 5 sources down: 3 of 3 prices and 2 of 2 errors kept")
 
-    with pytest.raises(ExceptionGroup) as caught:  # an error that it does not name
+
+async def test_correct_raises_an_error_that_it_does_not_name(correct: Block) -> None:
+    assert len(await _collect(correct)) == 3
+    with pytest.raises(ExceptionGroup) as caught:
         await correct.run(fetch_price=_bug).collect_prices(["fast"])
     assert isinstance(caught.value.exceptions[0], TypeError)
     broad = replace(correct, code=correct.code.replace(NAMED, "Exception"))
     assert NAMED in correct.code
     assert await broad.run(fetch_price=_bug).collect_prices(["fast"]) == {}
-    witness.observed(correct="2 of 5 sources down: 3 of 3 prices and 2 of 2 errors kept")
 
 
 async def test_return_exceptions_gives_bugs_and_cancellations_as_values(

@@ -75,6 +75,15 @@ async def test_incorrect_has_a_task_for_every_order(incorrect: Block, witness: W
     witness.observed(incorrect="10,000 orders, 10 at once: 10,000 tasks, over 5 MB")
 
 
+async def test_correct_reads_no_further_ahead_than_it_works(correct: Block) -> None:
+    """As any right answer does, however its queue is bounded."""
+    shipping, memory = await _ship_all(correct)
+    assert (shipping.shipped, shipping.peak) == (ORDERS, 10)
+    assert shipping.read_before_first < 500
+    assert shipping.tasks < 50
+    assert memory < 500_000
+
+
 async def test_correct_has_ten_tasks(correct: Block, witness: Witness) -> None:
     shipping, memory = await _ship_all(correct)
     assert (shipping.shipped, shipping.peak) == (ORDERS, 10)

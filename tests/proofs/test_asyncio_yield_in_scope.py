@@ -97,7 +97,7 @@ async def _consume_block(block: Block, database: Database, consumer: Any) -> int
             await connection.execute(insert(Order), _rows())
         factory: Any = async_sessionmaker(engine, class_=AsyncSession)
         module = block.run(SessionFactory=factory, Order=Order)
-        module.asyncio = SimpleNamespace(timeout=clock.timeout)
+        module.asyncio = SimpleNamespace(**{**vars(asyncio), "timeout": clock.timeout})
         return await _consume(module.open_orders(), clock, consumer)
 
 
@@ -131,7 +131,7 @@ async def test_correct_reads_pages_in_order_holds_no_connection_between_them_and
         async with engine.begin() as connection:
             await connection.execute(insert(Order), _rows())
         module = correct.run(SessionFactory=async_sessionmaker(engine), Order=Order)
-        module.asyncio = SimpleNamespace(timeout=clock.timeout)
+        module.asyncio = SimpleNamespace(**{**vars(asyncio), "timeout": clock.timeout})
         event.listen(
             engine.sync_engine, "before_cursor_execute", lambda *args: queries.append(args[2])
         )
