@@ -342,8 +342,11 @@ async def test_a_second_connection_inside_the_first_one_fails_all_who_ask_for_it
         async def nested() -> None:
             async with engine.connect():
                 await everybody.wait()
-                async with engine.connect():
-                    pass
+                try:
+                    async with engine.connect():
+                        pass
+                finally:
+                    await everybody.wait()  # what one gives back would serve another
 
         async with asyncio.timeout(10):
             results = await asyncio.gather(*(nested() for _ in range(5)), return_exceptions=True)
