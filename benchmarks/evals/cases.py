@@ -2,8 +2,8 @@
 
 `prompt.md` is the task as a developer would put it; `graders/outcome.md` says in words what a right
 answer does. Both are read by `claude plugin eval`, too. `proof.yml` says how the rule's proof
-judges: `names`, what an answer must define, and `tests`, those of the proof that want nothing
-which the task does not say.
+judges: `names`, what an answer must define (a script defines none), and `tests`, those of the proof that want nothing
+which the task does not say; one case of a parametrized test is named with its brackets.
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ def load(rule: str, folder: Path = FOLDER) -> Case:
     if not isinstance(fields, dict) or set(fields) != FIELDS:
         raise ValueError(f"{path} must have the fields names and tests, and no other")
     for name, listed in fields.items():
-        if not listed or not isinstance(listed, list) or {*map(type, listed)} != {str}:
+        if not isinstance(listed, list) or {*map(type, listed)} - {str}:
             raise ValueError(f"{path}: {name} must list names")
+    if not fields["tests"]:
+        raise ValueError(f"{path}: tests must name one at least")
     prompt = (folder / rule / "prompt.md").read_text("utf-8").strip()
     grader = (folder / rule / "graders" / "outcome.md").read_text("utf-8")
     outcome = grader.rpartition("---\n")[2].strip()

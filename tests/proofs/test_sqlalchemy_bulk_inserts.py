@@ -134,6 +134,37 @@ async def _at_once(session: AsyncSession, rows: Rows) -> None:
     await session.execute(insert(Reading), list(rows))
 
 
+async def test_correct_takes_a_part_of_the_rows_at_a_time_and_makes_no_objects(
+    correct: Block, database: Database
+) -> None:
+    """As any right answer does, whatever the size of its chunks."""
+    taken, ahead, made = 0, [], []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal taken
+        for row in _rows():
+            taken += 1
+            yield row
+
+    def sent(*_: Any) -> None:
+        ahead.append(taken)
+
+    def build(*_: Any) -> None:
+        made.append(1)
+
+    event.listen(Reading, "init", build)
+    async with _session(database) as session, asyncio.timeout(60):
+        event.listen(Engine, "before_cursor_execute", sent)
+        try:
+            await correct.run(Reading=Reading).import_readings(session, rows())
+        finally:
+            event.remove(Engine, "before_cursor_execute", sent)
+            event.remove(Reading, "init", build)
+        assert await _inserted(session) == ROWS
+    assert 0 < ahead[0] <= ROWS / 2
+    assert made == []
+
+
 async def test_correct_takes_1000_rows_at_a_time_from_any_iterable(
     correct: Block, database: Database
 ) -> None:

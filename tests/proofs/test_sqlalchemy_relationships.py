@@ -82,6 +82,15 @@ async def test_incorrect_sends_a_statement_for_each_order(
     witness.observed(incorrect="100 orders: 101 statements")
 
 
+async def test_correct_sends_few_statements_however_many_orders_there_are(
+    correct: Block, database: Database
+) -> None:
+    """As any right answer does, by a join or a second query."""
+    totals, statements = await _total(correct, database, 100)
+    assert totals == dict.fromkeys(range(1, 101), 3)
+    assert statements < 5
+
+
 async def test_correct_sends_two_statements(
     correct: Block, database: Database, witness: Witness
 ) -> None:
