@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from packlore.pack.model import tokens
 from packlore.pack.parse import Parsed, parse
@@ -184,3 +185,20 @@ def test_what_has_exceptions_is_not_called_forbidden_without_any() -> None:
     for rule in named_rules(prose(path)):
         text = (ROOT / "rules" / f"{rule}.md").read_text("utf-8")
         assert re.search(r"^## Exceptions\n\n- ", text, re.MULTILINE), rule
+
+
+def test_the_issue_form_asks_for_task_rule_and_what_was_seen() -> None:
+    """GitHub ignores a form that has a key it does not know."""
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "rule.yml").read_text("utf-8"))
+    assert set(form) == {"name", "description", "title", "labels", "body"}
+    kinds = {each["id"]: each["type"] for each in form["body"]}
+    assert kinds == {
+        "task": "textarea",
+        "said": "textarea",
+        "seen": "textarea",
+        "versions": "input",
+    }
+    for each in form["body"]:
+        assert set(each["attributes"]) <= {"label", "description", "placeholder"}
+    needed = {each["id"] for each in form["body"] if each.get("validations", {}).get("required")}
+    assert needed == {"task", "said", "seen"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -45,6 +46,8 @@ def repository(tmp_path: Path) -> Path:
             path = folder / name / "x"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
+    manifest = {key: key for key in ("name", "version", "description", "author", "license")}
+    (folder / ".cursor-plugin" / "plugin.json").write_text(json.dumps({**manifest, "keywords": []}))
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
         subprocess.run(["git", *command], cwd=folder, env=nobody(tmp_path) | NAMED, check=True)
     return folder
@@ -72,6 +75,8 @@ def test_without_an_identity_one_line_says_what_to_set(repository: Path, missing
 def test_with_an_identity_the_branch_holds_what_users_need(repository: Path) -> None:
     done = release(repository, nobody(repository.parent) | NAMED)
     assert (done.returncode, done.stderr) == (0, "")
+    said = [line.split()[:3] for line in done.stdout.splitlines()]
+    assert said == [["branch", name, "is"] for name in ("skill", "plugin")]
     assert re.match(
         r"branch skill is [0-9a-f]{10}, from [0-9a-f]+: git push origin skill\n", done.stdout
     )
@@ -79,8 +84,12 @@ def test_with_an_identity_the_branch_holds_what_users_need(repository: Path) -> 
         ["git", "ls-tree", "--name-only", "skill"], cwd=repository, text=True
     )
     assert set(names.split()) == set(USED)
+    trees = subprocess.check_output(
+        ["git", "rev-parse", "skill^{tree}", "plugin:skills/python-backend"], cwd=repository
+    )
+    assert len(set(trees.split())) == 1
     again = release(repository, nobody(repository.parent) | NAMED)
-    assert again.stdout == "branch skill holds this already\n"
+    assert again.stdout == "branch skill holds this already\nbranch plugin holds this already\n"
 
 
 def test_outside_a_repository_one_line_says_so(tmp_path: Path) -> None:
