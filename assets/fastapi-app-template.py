@@ -6,7 +6,7 @@
     export SHOP_DATABASE_URL=postgresql+asyncpg://user:password@localhost/shop
     export PROMETHEUS_MULTIPROC_DIR=$(mktemp -d)
     uvicorn app:app --workers 2 --no-access-log --timeout-graceful-shutdown 15 \
-        --proxy-headers --forwarded-allow-ips 127.0.0.1
+        --timeout-keep-alive 75 --proxy-headers --forwarded-allow-ips 127.0.0.1
 
 - pydantic-settings before 2.11 takes DATABASE_URL in `.env`, which may be another program's, for
   SHOP_DATABASE_URL.
@@ -14,6 +14,8 @@
 - `--forwarded-allow-ips` names the address of the proxy, which sends X-Forwarded-Proto and
   X-Forwarded-For. uvicorn believes nobody else; behind a proxy that is not named, a redirect of an
   https request goes to http.
+- `--timeout-keep-alive` is longer than the proxy keeps an idle connection: nginx closes after 60
+  seconds. serving-keep-alive
 - Each worker has a pool of its own. Whichever worker answers `/metrics` gives the sum of all: they
   share files in PROMETHEUS_MULTIPROC_DIR, a new folder for every start.
 - After SIGTERM `/health/ready` answers 503, and all else is answered as before, for
@@ -113,6 +115,8 @@ class Settings(BaseSettings):
     pool_recycle: PositiveInt = 180  # less than a firewall waits. pooling-stale-connections
     connect_timeout: PositiveFloat = 5
     statement_timeout: PositiveFloat = 5  # the server ends a slow statement: 500
+    lock_timeout: PositiveFloat = 3  # and one that waits for another's lock
+    idle_timeout: PositiveFloat = 10  # and a transaction that does nothing: sqlalchemy-time-limits
     silence_timeout: PositiveFloat = 7  # longer: the server has not even ended it: 503
     ready_timeout: PositiveFloat = 0.8  # less than the orchestrator's probe waits
     drain_time: NonNegativeFloat = 5  # longer than a load balancer needs to see a 503
@@ -245,7 +249,9 @@ def make_engine(settings: Settings) -> AsyncEngine:
             "command_timeout": settings.silence_timeout,
             # PgBouncer refuses these: set them in its configuration and with ALTER ROLE.
             "server_settings": {
-                "statement_timeout": str(round(settings.statement_timeout * 1000)),
+                "statement_timeout": f"{settings.statement_timeout * 1000:.0f}",  # ms
+                "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
+                "idle_in_transaction_session_timeout": f"{settings.idle_timeout * 1000:.0f}",
                 "tcp_keepalives_idle": "60",  # no firewall on the way forgets the connection
             },
         },

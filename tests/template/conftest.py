@@ -81,6 +81,7 @@ def program(folder: Path, shop: Database) -> Iterator[Program]:
         pool_size=POOL_SIZE,
         pool_timeout=POOL_TIMEOUT,
         statement_timeout=PATIENT,
+        lock_timeout=PATIENT,
         silence_timeout=PATIENT,
         ready_timeout=READY_TIMEOUT,
     ) as started:
@@ -97,6 +98,7 @@ def extended_program(extended: Path, shop: Database, program: Program) -> Iterat
         pool_timeout=0.2,
         pool_recycle=1,
         statement_timeout=SLOW,
+        idle_timeout=PATIENT,
         max_body=MAX_BODY,
         trust_request_id="true",
     ) as started:

@@ -169,6 +169,20 @@ async def test_a_slow_statement_is_a_fault_of_ours_and_the_server_ends_it(
     assert await shop.fetchval(active, "%sleep(60%") == 0
 
 
+async def test_who_waits_for_a_lock_gives_up_and_who_does_nothing_in_a_transaction_is_ended(
+    extended: Path, shop: Database, program: Program
+) -> None:
+    with running(extended, database_url=shop.url(), lock_timeout=SLOW, idle_timeout=7) as limited:
+        async with connected(limited) as client:
+            async with locked(shop):
+                assert_fault_of_ours(await sql(client, "SELECT count(*) FROM orders"))
+            await until(lambda: "canceling statement due to lock timeout" in limited.output())
+            told = "current_setting('idle_in_transaction_session_timeout')"
+            right = f"SELECT 1 / CAST({told} = '7s' AS int)"
+            assert (await sql(client, right)).status_code == 200
+            assert (await sql(client, right.replace(" = ", " <> "))).status_code == 500
+
+
 @pytest.mark.parametrize("fault", ["slow", "refused"])
 async def test_a_fault_of_a_partner_is_not_called_one_of_the_database(
     fault: str, extra: httpx.AsyncClient
