@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
@@ -243,6 +245,54 @@ async def test_a_client_that_leaves_is_unsubscribed() -> None:
             await changes.wait_for(lambda changes: changes.left == 1)
         await asyncio.sleep(0.2)
         assert changes.left == (1 if TELLS else 0)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["dependency", "generator"])
+@pytest.mark.skipif(not TELLS, reason="this uvicorn does not tell that a client has left")
+async def test_a_client_that_reads_nothing_is_unsubscribed_by_the_dependency(inside: bool) -> None:
+    block = RuleFile.load("serving-sse").block(correct=True)
+    if inside:
+        parts = (
+            ("events(queue)", "events(order_id)"),
+            ("events(queue: Queue)", "events(order_id: int)"),
+            ("stream(queue: Annotated[Queue, Depends(subscription)])", "stream(order_id: int)"),
+            (
+                "    while True:\n",
+                "    async with subscribe(order_id) as queue:\n     while True:\n",
+            ),
+        )
+        code = block.code
+        for old, new in parts:
+            assert code.count(old) == 1
+            code = code.replace(old, new)
+        block = replace(block, code=code)
+    changes = Changes()
+    app = _module(block, changes).app
+
+    @app.middleware("http")  # type: ignore[untyped-decorator]
+    async def through(request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with asyncio.timeout(2 * PATIENCE), serving(app) as served:
+            async with (
+                httpx.AsyncClient() as client,
+                client.stream("GET", f"{served.url}/orders/7/events"),
+            ):
+                await changes.wait_for(lambda changes: bool(changes.queues))
+                for _ in range(1000):
+                    changes.publish("x" * 30_000)
+                await asyncio.sleep(0.2)
+            if not inside:
+                await changes.wait_for(lambda changes: changes.left == 1)
+            await asyncio.sleep(0.2)
+            assert changes.left == (0 if inside else 1)
+    finally:
+        gc.enable()
+    gc.collect()
+    await changes.wait_for(lambda changes: changes.left == 1)
 
 
 async def test_a_loop_that_asks_ends_where_uvicorn_does_not_tell() -> None:
