@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import anyio.to_thread
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import BackgroundTasks, Depends, FastAPI
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.services import serving
 from tests.services.process import HOST
 
@@ -34,9 +34,8 @@ def _work() -> None:
 
 @dataclass
 class _Reports:
-    """Renders reports of `size` bytes, after `wait`."""
+    """Renders a report after `wait`."""
 
-    size: int = 1
     rendered: int = 0
     wait: Callable[[], object] = _work
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -47,7 +46,7 @@ class _Reports:
         self.wait()
         with self.lock:
             self.rendered += 1
-        return b"x" * self.size
+        return b"x"
 
 
 class _Scaled:
@@ -101,7 +100,10 @@ async def _get(port: int, path: str) -> int:
     """The status, or 0 where the client gives up."""
     try:
         async with asyncio.timeout(WAITS), _asked(port, path) as answer:
-            return int((await answer.readline()).split()[1])
+            status = int((await answer.readline()).split()[1])
+            body = (await answer.read()).rpartition(b"\r\n")[2]
+            assert body == b"7" or not (status == 200 and path.startswith("/prices"))
+            return status
     except TimeoutError:
         return 0
 
@@ -162,8 +164,8 @@ async def _asks(module: Any, *report_ids: int) -> list[httpx.Response]:
 
 
 async def test_correct_says_when_to_come_back(correct: Block) -> None:
+    assert correct.run(render=_Reports().render).places._value == 30
     module = _module(correct, _Reports())
-    assert module.places._value * FEWER == 30
     for _ in range(3):
         await module.places.acquire()
     [refused] = await _asks(module, 1)
@@ -182,12 +184,24 @@ async def test_correct_gives_every_place_back(correct: Block) -> None:
     module.asyncio = _Scaled(1 / 0.3)
     answers = await _asks(module, *[1, BROKEN] * 15)
     assert {each.status_code for each in answers} == {200, 500, 503}
+    assert module.places._value == 3
     gone = [asyncio.create_task(_asks(module, 1)) for _ in range(9)]
     await asyncio.sleep(0.05)
     for each in gone:
         each.cancel()
     await asyncio.wait(gone)
+    assert [each.cancelled() for each in gone] == [True] * 9
     assert module.places._value == 3
+
+
+async def test_correct_answers_500_where_the_fault_is_its_own(correct: Block) -> None:
+    class Broken(asyncio.Semaphore):
+        async def acquire(self) -> Literal[True]:
+            raise RuntimeError("bound to a different event loop")
+
+    module = _module(correct, _Reports())
+    module.places = Broken()
+    assert (await _asks(module, 1))[0].status_code == 500
 
 
 async def test_correct_serves_prices_while_each_report_hangs(correct: Block) -> None:
@@ -201,13 +215,21 @@ async def test_correct_serves_prices_while_each_report_hangs(correct: Block) -> 
         go_on.set()
 
 
-async def test_correct_holds_no_place_for_a_client_that_reads_slowly(correct: Block) -> None:
-    module = _module(correct, _Reports(size=20_000_000))
-    async with asyncio.timeout(10), _served(module.app) as port, AsyncExitStack() as stack:
-        for _ in range(4):
-            answer = await stack.enter_async_context(_asked(port, "/reports/1"))
-            assert (await answer.readline()).split()[1] == b"200"
-        assert module.places._value == 3
+@pytest.mark.parametrize("scope", [None, "function"])
+async def test_background_tasks_hold_the_place_but_in_function_scope(scope: Any) -> None:
+    module = _module(RuleFile.load("serving-overload").block(correct=True), _Reports())
+    free: list[int] = []
+    admitted = [Depends(module.admit, scope=scope)]
+
+    @module.app.get("/reports/0/mailed", dependencies=admitted)  # type: ignore[untyped-decorator]
+    async def mailed(tasks: BackgroundTasks) -> None:
+        tasks.add_task(lambda: free.append(module.places._value))
+
+    transport = httpx.ASGITransport(module.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        assert (await client.get("/reports/0/mailed")).status_code == 200
+    assert free == [3 if scope else 2]
+    assert module.places._value == 3
 
 
 async def test_uvicorns_own_limit_counts_idle_connections(
