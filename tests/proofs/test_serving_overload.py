@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, Literal
 
 import anyio.to_thread
@@ -216,19 +217,23 @@ async def test_correct_serves_prices_while_each_report_hangs(correct: Block) -> 
 
 
 @pytest.mark.parametrize("scope", [None, "function"])
-async def test_background_tasks_hold_the_place_but_in_function_scope(scope: Any) -> None:
+@pytest.mark.parametrize("listed", [True, False], ids=["list", "parameter"])
+async def test_background_tasks_hold_the_place_but_in_function_scope(
+    scope: Any, listed: bool
+) -> None:
     module = _module(RuleFile.load("serving-overload").block(correct=True), _Reports())
     free: list[int] = []
-    admitted = [Depends(module.admit, scope=scope)]
+    admitted = Depends(module.admit, scope=scope)
 
-    @module.app.get("/reports/0/mailed", dependencies=admitted)  # type: ignore[untyped-decorator]
-    async def mailed(tasks: BackgroundTasks) -> None:
+    async def mailed(tasks: BackgroundTasks, _: Any = None if listed else admitted) -> None:
         tasks.add_task(lambda: free.append(module.places._value))
 
+    module.app.get("/mailed", dependencies=[admitted] if listed else [])(mailed)
     transport = httpx.ASGITransport(module.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
-        assert (await client.get("/reports/0/mailed")).status_code == 200
-    assert free == [3 if scope else 2]
+        assert (await client.get("/mailed")).status_code == 200
+    heeded = scope and not (listed and version("fastapi") == "0.121.0")
+    assert free == [3 if heeded else 2]
     assert module.places._value == 3
 
 
