@@ -283,6 +283,35 @@ async def test_a_background_task_counts_and_a_task_of_ones_own_does_not(
     witness.saw(*caplog.messages)
 
 
+async def test_a_test_that_is_client_and_server_in_one_task_does_not_wait_for_itself(
+    correct: Block,
+) -> None:
+    told: list[str] = []
+
+    async def ticks(user: int) -> AsyncIterator[str]:
+        yield "data: tick\n\n"
+
+    async def dispose() -> None:
+        told.append("disposed")
+
+    class Told:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(asyncio, name)
+
+        async def wait(self, tasks: Any, timeout: float) -> None:
+            told.append(f"waits for {len(tasks)}")
+
+    module = correct.run(engine=SimpleNamespace(dispose=dispose), ticks=ticks, port=1)
+    module.asyncio = Told()
+    transport = httpx.ASGITransport(module.app)
+    async with (
+        module.app.router.lifespan_context(module.app),
+        httpx.AsyncClient(transport=transport, base_url="http://shop") as client,
+    ):
+        assert (await client.get("/events/1")).text == "data: tick\n\n"
+    assert told == ["disposed"]
+
+
 def test_a_second_ctrl_c_ends_it_up_to_python_3_11(present: Database, tmp_path: Path) -> None:
     code = RuleFile.load("serving-shutdown").block(correct=False).code
     with _program(code, present, tmp_path) as program, _stream(program):
