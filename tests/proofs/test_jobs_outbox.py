@@ -343,7 +343,7 @@ async def test_correct_gives_a_receipt_up_long_before_its_lease_ends(
 
 
 async def test_correct_ends_when_it_is_cancelled_in_the_middle_of_a_job(
-    correct: Block, database: Database
+    correct: Block, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with _shop(correct, database) as shop:
         await database.execute("INSERT INTO jobs (order_number) VALUES (1)")
@@ -356,6 +356,8 @@ async def test_correct_ends_when_it_is_cancelled_in_the_middle_of_a_job(
             worker.cancel()
             await asyncio.wait({worker}, timeout=0.1)
         assert ended
+        assert worker.cancelled()
+        assert "a job failed" not in caplog.messages
 
 
 async def test_correct_ends_although_the_rollback_of_the_cancelled_job_fails(
