@@ -67,6 +67,18 @@ async def test_correct_counts_in_the_route_and_in_the_job(
     witness.observed(correct="a count in a route and in a job: 3 and 3, no connection left out")
 
 
+async def test_a_job_that_writes_needs_begin(database: Database) -> None:
+    async with engine_with(Base, database.url()) as engine:
+        factory = async_sessionmaker(engine, expire_on_commit=False)
+        async with factory() as session:
+            session.add(Order())
+            await session.flush()
+        assert await database.fetchval("SELECT count(*) FROM orders") == 0
+        async with factory.begin() as session:
+            session.add(Order())
+        assert await database.fetchval("SELECT count(*) FROM orders") == 1
+
+
 class User:
     name = "somebody"
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fastapi import Body, Depends, FastAPI, Form, Request, Response
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.proofs.harness import Block, Witness
@@ -139,6 +140,27 @@ async def test_correct_logs_one_line_for_a_path_and_also_where_the_app_raises(
     assert text_log(caplog, "audit") == [
         f"INFO audit /a%0Ab 0 bytes, SHA-256 {sha256().hexdigest()}"
     ]
+
+
+async def test_correct_logs_the_part_that_arrived_of_a_client_that_left(
+    correct: Block, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "audit")
+    arriving: list[Message] = [
+        {"type": "http.request", "body": HALVES[0], "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return arriving.pop(0)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+
+    with pytest.raises(ClientDisconnect):
+        await correct.run().AuditMiddleware(app)({"type": "http", "path": "/"}, receive, None)
+    size, digest = len(HALVES[0]), sha256(HALVES[0]).hexdigest()
+    assert text_log(caplog, "audit") == [f"INFO audit / {size} bytes, SHA-256 {digest}"]
 
 
 async def _digest(request: Request) -> str:

@@ -21,6 +21,7 @@ from fastapi import Depends, FastAPI
 from redis.asyncio import Redis as Client
 from redis.exceptions import ConnectionError as BrokerDown
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -72,14 +73,17 @@ class Shop:
         try:
             yield
         finally:
-            left = set(tasks)
-            while left:  # psycopg 3.1 can answer a cancelled rollback with an error of its own
-                for task in left:
+            for task in tasks:
+                task.cancel()
+            _, left = await asyncio.wait(tasks, timeout=5) if tasks else ((), ())
+            for task in left:  # which is a fault of the block, and must not hold the proof
+                while not task.done():
                     task.cancel()
-                _, left = await asyncio.wait(left, timeout=1)
+                    await asyncio.wait([task], timeout=0.1)
             for task in tasks:
                 with suppress(asyncio.CancelledError):
                     await task
+            assert not left, "a worker goes on after it was cancelled"
 
 
 @asynccontextmanager
@@ -339,7 +343,7 @@ async def test_correct_gives_a_receipt_up_long_before_its_lease_ends(
 
 
 async def test_correct_ends_when_it_is_cancelled_in_the_middle_of_a_job(
-    correct: Block, database: Database
+    correct: Block, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with _shop(correct, database) as shop:
         await database.execute("INSERT INTO jobs (order_number) VALUES (1)")
@@ -352,6 +356,30 @@ async def test_correct_ends_when_it_is_cancelled_in_the_middle_of_a_job(
             worker.cancel()
             await asyncio.wait({worker}, timeout=0.1)
         assert ended
+        assert worker.cancelled()
+        assert "a job failed" not in caplog.messages
+
+
+async def test_correct_ends_although_the_rollback_of_the_cancelled_job_fails(
+    correct: Block, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As psycopg 3.1 does, and each driver whose server goes at the same moment."""
+    reached = asyncio.Event()
+
+    class Factory:
+        @asynccontextmanager
+        async def begin(self) -> AsyncIterator[None]:
+            reached.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise OperationalError("ROLLBACK", None, Exception("gone")) from None
+            yield
+
+    async with _shop(correct, database) as shop:
+        shop.block.SessionFactory = Factory()
+        async with shop.workers():
+            await reached.wait()
 
 
 async def test_correct_starts_a_job_that_outlives_its_lease_a_second_time(

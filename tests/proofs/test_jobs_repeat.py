@@ -187,6 +187,18 @@ async def test_correct_adds_once_wherever_the_worker_dies(
     )
 
 
+async def test_correct_tries_a_job_again_whose_attempts_are_set_to_0(
+    correct: Block, database: Database
+) -> None:
+    async with _queue(correct, database) as queue:
+        assert await _poisoned(queue) == (5, 1)
+        assert not await queue.run_one()
+        await database.execute("UPDATE jobs SET attempts = 0 WHERE attempts >= 5")
+        assert await queue.run_one()
+        assert await queue.left() == 0
+    assert await database.fetchval(POINTS, 100) == 10
+
+
 # Runs one job in a process that kills itself once the second transaction of the job has committed.
 PROGRAM = """
 import asyncio, os, signal, sys

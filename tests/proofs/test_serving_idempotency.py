@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 import httpx
@@ -15,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.proofs.harness import Block, Witness
+from tests.proofs.harness import Block, RuleFile, Witness
 from tests.proofs.network import Network
 from tests.proofs.tables import engine_with
 from tests.services import Database, serving
@@ -182,6 +183,45 @@ async def test_correct_refuses_another_body(correct: Block, database: Database) 
     answers, orders = await _another_body(correct, database)
     assert ([status for status, _ in answers], orders) == ([201, 422], [(1, 7)])
     assert answers[1][1]["detail"] == "the key belongs to another request"
+
+
+async def test_correct_knows_a_request_again_after_a_deploy_that_adds_fields(
+    correct: Block, database: Database
+) -> None:
+    new = "product_id: int\n    note: str | None = None"
+    told = "order_id: int\n    note: str | None = None"
+    later = correct.code.replace("product_id: int", new, 1).replace("order_id: int", told, 1)
+    assert later.count("note: str") == 2
+    async with _shop(correct, database) as shop:
+        assert await shop.order() == (201, {"order_id": 1})
+    async with _shop(replace(correct, code=later), database) as shop:
+        assert await shop.order() == (201, {"order_id": 1, "note": None})
+        assert (await shop.order(product=8))[0] == 422
+        assert await shop.stored() == [(1, 7)]
+
+
+@pytest.mark.parametrize(("digested", "statuses"), [("", [201, 201]), (" {shop_id}", [201, 422])])
+async def test_a_parameter_of_the_path_belongs_into_the_digest(
+    database: Database, digested: str, statuses: list[int]
+) -> None:
+    block = RuleFile.load("serving-idempotency").block(correct=True)
+    code = block.code
+    for line, other in (
+        ('"/orders"', '"/shops/{shop_id}/orders"'),
+        ("(body: NewOrder", "(shop_id: int, body: NewOrder"),
+        ('"create_order ', f'"create_order{digested} '),
+    ):
+        assert code.count(line) == 1
+        code = code.replace(line, other)
+    async with _shop(replace(block, code=code), database) as shop:
+        answers = [
+            await shop.client.post(
+                f"/shops/{number}/orders", json={"product_id": 7}, headers={"Idempotency-Key": "k"}
+            )
+            for number in (1, 2)
+        ]
+        assert [answer.status_code for answer in answers] == statuses
+        assert await shop.stored() == [(1, 7)]
 
 
 async def test_correct_holds_up_only_the_same_key_of_the_same_user(

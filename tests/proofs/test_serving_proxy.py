@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -183,6 +184,45 @@ async def test_everybody_may_be_believed_where_the_proxy_overwrites_and_nobody_g
     async with _site(nginx, app, headers=headers, forwarded_allow_ips="*") as site:
         assert (await site.redirect()).startswith("https://")
         assert await site.forged() == ["127.0.0.1", "203.0.113.9"]
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as listener:
+            listener.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+async def _over_ipv6(app: FastAPI, named: str) -> list[Any]:
+    """Who a client of 127.0.0.2 is over a socket of IPv6, and who another is behind it."""
+    config = uvicorn.Config(
+        app, host="::", port=0, log_config=None, ws="none", forwarded_allow_ips=named
+    )
+    server = uvicorn.Server(config)
+    listening = config.bind_socket()  # as uvicorn does for several workers
+    serve = asyncio.create_task(server._serve(sockets=[listening]))  # without signal handlers
+    async with asyncio.timeout(10):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    transport = httpx.AsyncHTTPTransport(local_address=PROXY)
+    async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+        answers = [(await client.get("/whoami/", headers=each)).json() for each in ({}, FORGED)]
+    server.should_exit = True
+    await serve
+    return answers
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+async def test_over_a_socket_of_ipv6_an_ipv4_proxy_has_another_name(
+    correct: Block, started: Any
+) -> None:
+    app, options = started(correct)
+    seen = f"::ffff:{PROXY}"
+    assert await _over_ipv6(app, options.get("forwarded_allow_ips", "")) == [seen, seen]
+    assert await _over_ipv6(app, seen) == [seen, FORGED["X-Forwarded-For"]]
 
 
 async def _over_a_socket(app: FastAPI, path: Path, options: dict[str, Any]) -> tuple[Any, str]:

@@ -291,6 +291,44 @@ async def test_a_background_task_counts_and_a_task_of_ones_own_does_not(
     witness.saw(*caplog.messages)
 
 
+async def test_a_task_that_is_client_and_lifespan_waits_for_others_and_not_for_itself(
+    correct: Block,
+) -> None:
+    told: list[str] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def ticks(user: int) -> AsyncIterator[str]:
+        yield "data: tick\n\n"
+        if user == 2:
+            begun.set()
+            await go_on.wait()
+
+    async def dispose() -> None:
+        told.append("disposed")
+
+    class Told:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(asyncio, name)
+
+        async def wait(self, tasks: Any, timeout: float) -> None:
+            told.append(f"waits for {len(tasks)}")
+            go_on.set()
+            await asyncio.wait(tasks, timeout=timeout)
+
+    module = correct.run(engine=SimpleNamespace(dispose=dispose), ticks=ticks, port=1)
+    module.asyncio = Told()
+    transport = httpx.ASGITransport(module.app)
+    async with (
+        module.app.router.lifespan_context(module.app),
+        httpx.AsyncClient(transport=transport, base_url="http://shop") as client,
+    ):
+        assert (await client.get("/events/1")).text == "data: tick\n\n"
+        other = asyncio.create_task(client.get("/events/2"))
+        await begun.wait()
+    assert told == ["waits for 1", "disposed"]
+    assert other.done()
+
+
 def test_a_second_ctrl_c_ends_it_up_to_python_3_11(present: Database, tmp_path: Path) -> None:
     code = RuleFile.load("serving-shutdown").block(correct=False).code
     with _program(code, present, tmp_path) as program, _stream(program):

@@ -7,14 +7,17 @@ import gc
 import tempfile
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, UploadFile
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import Message, Receive, Scope, Send
 
 from tests.proofs.harness import Block, RuleFile, Witness
@@ -130,6 +133,55 @@ async def test_correct_receives_no_more_than_the_limit_and_holds_a_chunk(
         assert (await site.send(LIMIT)).status_code == 200
         assert (await site.send(LIMIT + 1)).status_code == 413
     witness.observed(correct="413 at 10.5 MB at the latest; less than 4 MB of 9 in memory")
+
+
+@pytest.mark.parametrize(
+    ("outside", "reads", "status", "received"),
+    [
+        (False, False, 413, LIMIT),
+        (False, True, 413, 16 * MB),  # the middleware has read all of it before
+        (True, False, 400, LIMIT),
+        (True, True, 500, LIMIT),
+    ],
+)
+async def test_the_limit_is_to_be_the_innermost_middleware(
+    block: Block, outside: bool, reads: bool, status: int, received: int
+) -> None:
+    async def middleware(request: Request, call_next: Any) -> Any:
+        if reads:
+            await request.body()
+        return await call_next(request)
+
+    async def store(data: AsyncIterator[bytes]) -> None:
+        """Nobody gets here."""
+
+    app = block.run(store=store).app
+    layers = app.user_middleware  # the first is the outermost
+    layers.insert(
+        len(layers) if outside else 0, Middleware(BaseHTTPMiddleware, dispatch=middleware)
+    )
+    async with _site(block, app) as site:
+        assert (await _status(site)) == status
+        assert received <= site.received < received + 0.5 * MB
+
+
+async def _status(site: Site) -> int:
+    """How a form of 16 MB is answered, whose end the client may not be able to send."""
+    begun = asyncio.get_running_loop().create_future()
+    app = site.app
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def watch(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                begun.set_result(message["status"])
+            await send(message)
+
+        await app(scope, receive, watch)
+
+    site.app = watched  # type: ignore[assignment]
+    with suppress(httpx.NetworkError):
+        await site.send(16 * MB)
+    return int(await asyncio.wait_for(begun, 10))
 
 
 async def test_max_body_size_does_the_same_and_looks_at_the_length_first(block: Block) -> None:

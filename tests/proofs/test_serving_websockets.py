@@ -25,7 +25,7 @@ PATIENCE = 5.0  # seconds, for what takes milliseconds
 
 
 @asynccontextmanager
-async def _served(app: FastAPI, **options: Any) -> AsyncIterator[Served]:
+async def _served(app: Any, **options: Any) -> AsyncIterator[Served]:
     async with serving(app, ws="auto", **options) as served:
         yield served
 
@@ -161,6 +161,40 @@ async def test_correct_sends_to_the_others_and_disconnects_who_does_not_read(
         correct="both clients got both messages beside the dead socket; all 300 arrived while one "
         "client did not read, and that one was closed with 1013"
     )
+
+
+async def test_a_client_that_is_out_stays_connected_until_it_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    move_on_after = anyio.move_on_after
+    monkeypatch.setattr(anyio, "move_on_after", lambda seconds: move_on_after(seconds / 50))
+    module = RuleFile.load("serving-websockets").block(correct=True).run()
+    ended = asyncio.Event()
+
+    sent: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def count(message: Any) -> None:
+            await send(message)
+            if message["type"] == "websocket.send":
+                sent.append(1)
+
+        await module.app(scope, receive, count)
+        if scope["type"] == "websocket":
+            ended.set()
+
+    async with (
+        _served(app, ws_ping_interval=0.05, ws_ping_timeout=0.05) as served,
+        _client(served) as stalled,
+    ):
+        await _until(lambda: module.clients)
+        while module.clients:
+            await module.broadcast(LARGE)
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+        await asyncio.sleep(0.5)  # ten times the two
+        assert await _receive(stalled, MESSAGES, PATIENCE) >= len(sent) > 10
 
 
 async def test_to_send_to_all_at_once_still_waits_for_the_slowest() -> None:
