@@ -298,6 +298,22 @@ async def test_correct_does_not_repeat_what_is_wrong_here(
     assert len(sent) == 1
 
 
+@pytest.mark.parametrize("status", [200, 202])
+async def test_correct_takes_a_success_at_once_whatever_its_retry_after(
+    correct: Block, status: int
+) -> None:
+    sent = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Idempotency-Key"])
+        return httpx.Response(status, json={"receipt": "r1"}, headers={"Retry-After": "1"})
+
+    transport = httpx.MockTransport(answer)
+    async with _shop(correct, Partner(), transport=transport) as (charge, _, _):
+        assert await charge() == "r1"
+    assert len(sent) == 1
+
+
 async def test_correct_names_the_order_and_the_amount(correct: Block) -> None:
     sent = []
 
