@@ -343,3 +343,22 @@ async def test_what_needs_no_script_leaves_the_same_data_when_it_runs_twice(
         assert await losing(client.get("sales:last")) == "7"
         assert await losing(client.delete("sales:last")) == 0
         assert await client.exists("sales:last") == 0
+
+
+async def test_a_repeated_nx_denies_its_own_key_and_a_repeated_pop_takes_a_second_element(
+    redis_server: Redis,
+) -> None:
+    options: dict[str, Any] = {"retry": Retry(NoBackoff(), 1), "retry_on_error": ERRORS}
+    async with (
+        _before(redis_server) as network,
+        Client.from_url(network.url, decode_responses=True, **options) as client,
+    ):
+        network.losses = 1
+        assert await client.set("sales:lock", "mine", nx=True, ex=60) is None
+        assert await client.get("sales:lock") == "mine"
+        pushing: Any = client.rpush("sales:queue", "first", "second")
+        await pushing
+        network.losses = 1
+        popping: Any = client.lpop("sales:queue")
+        assert await popping == "second"
+        assert await client.exists("sales:queue") == 0
