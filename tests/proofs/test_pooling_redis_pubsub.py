@@ -62,10 +62,18 @@ def _subscription(prices: Any) -> Iterator[Any]:
     prices.queues.discard(queue)
 
 
+async def _sleep_less(seconds: float) -> None:
+    """Wait a tenth; the block waits 1 second before it connects again."""
+    assert seconds in (0, 1)
+    await asyncio.sleep(seconds / 10)
+
+
 @asynccontextmanager
 async def _listening(block: Block, url: str, client: Any) -> AsyncIterator[tuple[Any, Any]]:
     """The block's hub and the task that listens."""
-    prices = block.run(redis_url=url).Prices()
+    module = block.run(redis_url=url)
+    module.asyncio = SimpleNamespace(Queue=asyncio.Queue, sleep=_sleep_less)
+    prices = module.Prices()
     with _subscription(prices) as first:
         task = asyncio.ensure_future(prices.listen())
         assert await _subscribers(client, 1) == 1
@@ -156,7 +164,7 @@ async def test_correct_lets_a_quick_subscriber_keep_up_with_a_burst_of_small_mes
         _publisher(redis_server) as client,
         _listening(correct, redis_server.url, client) as (prices, _),
     ):
-        with _subscription(prices) as quick:
+        with _subscription(prices) as quick, _subscription(prices):
             reading = asyncio.ensure_future(_read_all(quick, b"%d" % (SMALL - 1)))
             await _publish(client, SMALL, b"", 1000)
             assert await reading == [b"%d" % number for number in range(SMALL)]
@@ -164,13 +172,13 @@ async def test_correct_lets_a_quick_subscriber_keep_up_with_a_burst_of_small_mes
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the block waits for a message at most; it waits a fiftieth of it."""
+    """What the block waits for a message at most; it waits a hundredth of it."""
     told: list[float] = []
     get = PubSub.get_message
 
     async def get_soon(self: PubSub, *, timeout: float) -> Any:
         told.append(timeout)
-        return await get(self, timeout=timeout / 50)
+        return await get(self, timeout=timeout / 100)
 
     monkeypatch.setattr(PubSub, "get_message", get_soon)
     return told
@@ -215,7 +223,7 @@ async def test_correct_notices_a_connection_that_fell_silent_and_a_handshake_wit
         monkeypatch.setattr(Client, "from_url", make_hurried)
         async with _listening(correct, url, client) as (prices, _):
             with _subscription(prices) as queue:
-                await asyncio.sleep(1)  # three times as long as it waits for a message
+                await asyncio.sleep(0.6)  # four times as long as it waits for a message
                 assert queue.empty()  # a PING and its answer keep a quiet connection
                 assert len(told) == 1
                 proxy.answering.clear()
@@ -234,6 +242,7 @@ async def test_correct_waits_for_a_server_that_is_not_there_yet(correct: Block) 
     with Redis() as own:
         module = correct.run(redis_url=own.url)
         own.stop()
+        module.asyncio = SimpleNamespace(Queue=asyncio.Queue, sleep=_sleep_less)
         prices = module.Prices()
         with _subscription(prices) as queue:
             task = asyncio.ensure_future(prices.listen())
