@@ -96,6 +96,7 @@ class Clock:
     bounds: list[tuple[float, float]] = field(default_factory=list)
     totals: list[float] = field(default_factory=list)
     hurry: float = 1
+    chance: float = 1  # 0: the shortest random wait, 1: the longest
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -107,7 +108,7 @@ class Clock:
 
     def uniform(self, low: float, high: float) -> float:
         self.bounds.append((low, high))
-        return high
+        return low + self.chance * (high - low)
 
 
 @asynccontextmanager
@@ -195,6 +196,7 @@ async def test_correct_gives_up_at_once_where_the_partner_says_to_come_back_late
 ) -> None:
     partner = Partner([503], headers={"Retry-After": seconds})
     async with _shop(correct, partner) as (charge, clock, _):
+        clock.chance = 0
         with pytest.raises(httpx.HTTPStatusError, match="503"):
             await charge()
     assert (len(partner.keys), clock.waits) == (1, [])
