@@ -155,10 +155,8 @@ async def test_correct_serves_the_quick_and_marks_what_the_slow_one_lost(
             assert await _subscribers(client, 1) == 1
             kept = [slow.get_nowait() for _ in range(slow.qsize())]
     assert got == [b"%d" % number for number in range(MANY)]
-    assert kept[0] is None
-    assert None not in kept[1:]
-    assert len(kept) <= 100
-    assert [each.strip() for each in kept[1:]] == got[-len(kept) + 1 :]
+    # Each time that 100 are unread, they make way for None and the next one.
+    assert [each and each.strip() for each in kept] == [None, *got[-7:]]
     witness.observed(correct="800 messages, 1 of 2 consumers does not read: the other got 800")
 
 
@@ -178,14 +176,15 @@ async def test_correct_lets_a_quick_consumer_keep_up_with_a_burst_of_small_messa
 
 
 @pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the block waits for a message at most; it waits a fiftieth of it."""
-    told: list[float] = []
+def hurried(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the block read, with the seconds that it waited at most; it waits a fiftieth of them."""
+    told: list[Any] = []
     get = PubSub.get_message
 
     async def get_soon(self: PubSub, *, timeout: float) -> Any:
-        told.append(timeout)
-        return await get(self, timeout=timeout / 50)
+        message = await get(self, timeout=timeout / 50)
+        told.append((timeout, message and message["type"]))
+        return message
 
     monkeypatch.setattr(PubSub, "get_message", get_soon)
     return told
@@ -214,14 +213,16 @@ async def test_correct_connects_again_and_marks_the_gap(
 async def test_correct_notices_a_connection_that_fell_silent_and_a_handshake_without_an_answer(
     correct: Block,
     redis_server: Redis,
-    hurried: list[float],
+    hurried: list[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[dict[str, Any]] = []
+    read: list[int] = []  # how many before each connection
     make = Client.from_url
 
     def make_hurried(url: str, **options: Any) -> Any:
         told.append(options)
+        read.append(len(hurried))
         return make(url, **{name: seconds / 20 for name, seconds in options.items()})
 
     async with (
@@ -243,7 +244,10 @@ async def test_correct_notices_a_connection_that_fell_silent_and_a_handshake_wit
                 proxy.answering.set()
                 async with asyncio.timeout(8):
                     assert await queue.get() is None
-    assert set(hurried) == {15}
+    assert {seconds for seconds, _ in hurried} == {15}
+    kinds = [kind for _, kind in hurried[: read[1]]]
+    assert kinds[0] == "subscribe"
+    assert kinds[-3:] == ["pong", None, None]
     assert told[0] == {"socket_connect_timeout": 5, "socket_timeout": 5}
 
 
@@ -264,14 +268,29 @@ async def test_correct_waits_for_a_server_that_is_not_there_yet(correct: Block) 
             await asyncio.gather(task, return_exceptions=True)
             async with Client.from_url(own.url) as client:
                 assert await _subscribers(client, 0) == 0
+                assert len(await client.client_list()) == 1  # its own
 
 
 async def test_correct_forgets_who_has_left(correct: Block) -> None:
     prices = correct.run(redis_url=f"redis://{HOST}:1").Prices()
-    with _subscription(prices) as queue:
+    with suppress(OSError), _subscription(prices) as queue:
         prices._pass_on(b"1")
+        raise OSError("the client went away")
     prices._pass_on(b"2")
     assert queue.qsize() == 1
+
+
+async def test_correct_ends_with_an_error_of_its_own_code(
+    correct: Block, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise LookupError("an error that is not from Redis")
+
+    monkeypatch.setattr(PubSub, "get_message", fail)
+    prices = correct.run(redis_url=redis_server.url).Prices()
+    async with asyncio.timeout(5):
+        with pytest.raises(LookupError):
+            await prices.listen()
 
 
 async def test_with_retry_redis_py_8_1_subscribes_again_and_says_nothing_of_what_was_lost(
