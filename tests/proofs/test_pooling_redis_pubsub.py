@@ -149,7 +149,7 @@ async def test_correct_serves_the_quick_and_marks_what_the_slow_one_lost(
         _listening(correct, redis_server.url, client) as (prices, _),
     ):
         with _subscription(prices) as quick, _subscription(prices) as slow:
-            async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
                 group.create_task(_read_on(quick, got, b"%d" % (MANY - 1)))
                 await _publish(client)
             assert await _subscribers(client, 1) == 1
@@ -169,7 +169,7 @@ async def test_correct_lets_a_quick_consumer_keep_up_with_a_burst_of_small_messa
         _listening(correct, redis_server.url, client) as (prices, _),
     ):
         with _subscription(prices) as quick, _subscription(prices):
-            async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
                 group.create_task(_read_on(quick, got, b"%d" % (SMALL - 1)))
                 await _publish(client, SMALL, b"", 1000)
     assert got == [b"%d" % number for number in range(SMALL)]
@@ -288,7 +288,7 @@ async def test_correct_ends_with_an_error_of_its_own_code(
 
     monkeypatch.setattr(PubSub, "get_message", fail)
     prices = correct.run(redis_url=redis_server.url).Prices()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(2):
         with pytest.raises(LookupError):
             await prices.listen()
 
