@@ -86,10 +86,10 @@ def _configuration(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _worker(code: str, folder: Path, urls: dict[str, str]) -> Iterator[None]:
-    """A Celery worker that has one process for its tasks."""
+def _worker(code: str, folder: Path, pool: str, urls: dict[str, str]) -> Iterator[None]:
+    """A Celery worker with one process or one thread for its tasks."""
     (folder / "shop.py").write_text(code, "utf-8")
-    command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--concurrency", "1"]
+    command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", pool, "-c", "1"]
     less = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     guarded = GuardedFolder()
     try:
@@ -104,7 +104,7 @@ def _worker(code: str, folder: Path, urls: dict[str, str]) -> Iterator[None]:
 
 
 async def _four_tasks(
-    code: str, folder: Path, database: Database, **urls: str
+    code: str, folder: Path, database: Database, pool: str = "prefork", **urls: str
 ) -> list[AsyncResult]:
     """What Celery stored of four tasks, each sent once the one before has ended."""
     await database.execute(ORDERS)
@@ -113,7 +113,7 @@ async def _four_tasks(
     ended: list[AsyncResult] = []
     with (
         Celery(broker="filesystem://") as app,
-        _worker(whole, folder, {"DATABASE_URL": database.url(), **urls}),
+        _worker(whole, folder, pool, {"DATABASE_URL": database.url(), **urls}),
     ):
         app.conf.update(configuration)
         async with asyncio.timeout(60):
@@ -136,10 +136,11 @@ async def test_incorrect_fails_from_the_second_task_on(
     witness.observed(incorrect="4 tasks on one Celery worker: the first succeeded, 3 failed")
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 async def test_correct_answers_all_tasks(
-    correct: Block, database: Database, tmp_path: Path, witness: Witness
+    correct: Block, database: Database, tmp_path: Path, pool: str, witness: Witness
 ) -> None:
-    ended = await _four_tasks(correct.code, tmp_path, database)
+    ended = await _four_tasks(correct.code, tmp_path, database, pool)
     assert [(each.status, each.result) for each in ended] == [("SUCCESS", 2)] * TASKS
     witness.observed(correct="4 tasks on one Celery worker: 4 succeeded")
 
@@ -158,6 +159,14 @@ async def test_a_client_of_redis_that_several_tasks_share_fails_too(
     failed = [each.traceback for each in others if each.status == "FAILURE"]
     witness.saw(*failed)
     assert "Event loop is closed" in failed[0]
+
+
+async def test_celery_does_not_call_the_handler_for_threads(
+    correct: Block, database: Database, tmp_path: Path
+) -> None:
+    called = ONE_LOOP[: ONE_LOOP.rindex("    return")] + "    return loop.is_running()\n"
+    ended = await _four_tasks(_without_tasks(correct) + called, tmp_path, database, "threads")
+    assert [(each.status, each.result) for each in ended] == [("SUCCESS", False)] * TASKS
 
 
 async def test_with_one_loop_for_each_process_the_pool_keeps_its_connection(
