@@ -9,16 +9,16 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from sqlalchemy import insert, make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -32,6 +32,7 @@ NAMES = {
     "asyncio-examples",
     "connection-pooling-examples",
     "fastapi-lifespan",
+    "jobs-examples",
     "serving-examples",
     "sqlalchemy-async-examples",
 }
@@ -467,3 +468,112 @@ async def test_the_stop_waits_for_the_receipts(program: Path, database: Database
     assert ended.output[-1] == "stopped"
     assert ended.errors.startswith("ERROR:root:receipt 3 failed\nTraceback")
     assert ended.errors.endswith("\nConnectionError\n")
+
+
+async def until(true: Callable[[], Awaitable[Any]]) -> None:
+    async with asyncio.timeout(LIMIT):
+        while not await true():  # noqa: ASYNC110  (another process makes it true)
+            await asyncio.sleep(0.02)
+
+
+@dataclass
+class Mail:
+    """A mail server that fails for some orders, and hangs while `answering` is not set."""
+
+    failing: set[int] = field(default_factory=set)
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[tuple[int, str]] = field(default_factory=list)
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.post("/receipts")
+        async def receipt(request: Request) -> None:
+            order = (await request.json())["order"]
+            self.asked.append((order, request.headers["Idempotency-Key"]))
+            await self.answering.wait()
+            if order in self.failing:
+                raise HTTPException(503)
+
+        return app
+
+    async def until_asked(self, count: int) -> None:
+        await until(lambda: self._asked(count))
+
+    async def _asked(self, count: int) -> bool:
+        return len(self.asked) >= count
+
+
+async def until_jobs(database: Database, what: str) -> None:
+    """Wait until the rows of jobs are like this."""
+    await until(lambda: database.fetchval(f"SELECT {what} FROM jobs"))
+
+
+@asynccontextmanager
+async def shop_and_mail(
+    program: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[httpx.AsyncClient, Mail]]:
+    """The service of the program, and the mail server that a worker finds in the environment."""
+    mail = Mail()
+    command: list[str | Path] = ["/usr/bin/env", "PORT={port}", sys.executable, program, "serve"]
+    async with serving(mail.app()) as other:
+        monkeypatch.setenv("MAIL_URL", other.url)
+        with ExitStack() as stack:
+            settings = {"DATABASE_URL": database.url()}
+            context = serving_process(command, env=settings, cwd=program.parent, timeout=LIMIT)
+            service = await asyncio.to_thread(stack.enter_context, context)
+            try:
+                async with httpx.AsyncClient(base_url=service.url, timeout=LIMIT) as client:
+                    yield client, mail
+            finally:
+                mail.answering.set()
+
+
+@shows("jobs-examples", 0)
+async def test_a_receipt_that_failed_is_sent_again_up_to_five_times(
+    program: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shop_and_mail(program, database, monkeypatch) as (client, mail):
+        mail.answering.set()
+        mail.failing = {2, 3}
+        statuses = [(await client.post(f"/orders/{n}")).status_code for n in (1, 2, 3, 1, 0)]
+        assert statuses == [201, 201, 201, 409, 422]
+        await until_jobs(database, "count(*) = 3")
+        await database.execute("UPDATE jobs SET attempts = 4 WHERE order_number = 3")
+        async with started(program, database, "work") as process:
+            await mail.until_asked(3)
+            mail.failing = {3}
+            put_off = "max(due) BETWEEN now() + interval '20 s' AND now() + interval '32 s'"
+            await until_jobs(database, put_off)
+            await database.execute("UPDATE jobs SET due = now() - interval '1 h' WHERE id = 3")
+            await until_jobs(database, "count(*) = 1")
+            process.terminate()
+            ended = await ending(process)
+    receipts = [(order, f"receipt-{order}") for order in (1, 2, 3, 2)]
+    assert (mail.asked, ended.status, ended.output) == (receipts, 0, ["the worker has ended"])
+    assert "job 2 failed, attempt 1, more to come" in ended.errors
+    assert "job 3 failed, attempt 5, the last one" in ended.errors
+    assert [tuple(row) for row in await database.fetch("SELECT id, attempts FROM jobs")] == [(3, 5)]
+
+
+@shows("jobs-examples", 0)
+async def test_the_receipt_of_a_killed_worker_is_sent_by_another_after_the_lease(
+    program: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shop_and_mail(program, database, monkeypatch) as (client, mail):
+        await client.post("/orders/1")
+        async with started(program, database, "work") as process:
+            await mail.until_asked(1)
+            process.kill()
+        left = await database.fetchval("SELECT extract(epoch FROM due - now()) FROM jobs")
+        assert 240 < left <= 300
+        await database.execute("UPDATE jobs SET due = now()")
+        async with started(program, database, "work") as process:
+            await mail.until_asked(2)
+            process.terminate()  # in the middle of the job, which it ends
+            await asyncio.sleep(0.2)
+            mail.answering.set()
+            ended = await ending(process)
+        await until_jobs(database, "count(*) = 0")
+    assert mail.asked == [(1, "receipt-1")] * 2
+    assert (ended.status, ended.output, ended.errors) == (0, ["the worker has ended"], "")
