@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Text, select
+from sqlalchemy import Connection, Text, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -178,6 +179,24 @@ async def test_correct_copies_in_batches_and_can_be_run_again(
     assert await database.fetchval("SELECT version_num FROM alembic_version") == "0002"
 
 
+async def test_what_old_code_writes_while_the_rows_are_copied_is_in_both_columns(
+    correct: Block, database: Database, tmp_path: Path
+) -> None:
+    await database.execute(CREATE)
+    async with _engine(database) as engine:
+        migration = asyncio.create_task(_migrate(database, tmp_path, correct.code))
+        written = 0
+        while not migration.done() or written < 20:
+            row = 1 + written * 997 % 2500
+            async with AsyncSession(engine) as session, session.begin():
+                change = update(Old).where(Old.id.in_([row, 2501 - row]))
+                await session.execute(change.values(value=f"written {written}"))
+            written += 1
+        await migration
+    assert await database.fetchval(DIFFERENT) == 0
+    assert await database.fetchval("SELECT count(*) FROM orders WHERE comment LIKE 'written%'") > 0
+
+
 async def test_a_default_of_the_new_column_overwrites_what_old_code_inserts(
     database: Database, tmp_path: Path
 ) -> None:
@@ -227,7 +246,7 @@ async def test_alembic_check_names_the_old_column_unless_it_is_left_out(
 ) -> None:
     await database.execute(CREATE)
 
-    def compare(connection: Connection, **options: Any) -> list[Any]:
+    def compare(connection: Connection, /, **options: Any) -> list[Any]:
         context = MigrationContext.configure(connection, opts=options)
         found: list[Any] = compare_metadata(context, NewBase.metadata)
         return [each[0] for each in found if isinstance(each, tuple)]
