@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -189,12 +190,34 @@ async def test_what_old_code_writes_while_the_rows_are_copied_is_in_both_columns
         while not migration.done() or written < 20:
             row = 1 + written * 997 % 2500
             async with AsyncSession(engine) as session, session.begin():
-                change = update(Old).where(Old.id.in_([row, 2501 - row]))
+                change = update(Old).where(Old.id == row)
                 await session.execute(change.values(value=f"written {written}"))
             written += 1
         await migration
     assert await database.fetchval(DIFFERENT) == 0
     assert await database.fetchval("SELECT count(*) FROM orders WHERE comment LIKE 'written%'") > 0
+
+
+async def test_correct_locks_the_rows_in_the_order_of_their_keys(
+    correct: Block, database: Database, tmp_path: Path
+) -> None:
+    # Row 3 lies behind all others, so a scan of the table comes to row 5 before it.
+    await database.execute(CREATE + "UPDATE orders SET note = 'moved' WHERE id = 3; ANALYZE orders")
+    # Two halves of one upgrade: the first copies nothing, the second does nothing else.
+    await _migrate(database, tmp_path, correct.code.replace("while last is not", "while last is"))
+    await database.execute("UPDATE alembic_version SET version_num = '0001'")
+    copying = re.sub(r"op\.execute\(\w+\)", "pass", correct.code)
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with _engine(database) as engine, engine.connect() as paying:
+        await paying.execute(update(Old).where(Old.id == 3).values(value="paid"))
+        migration = asyncio.create_task(_migrate(database, tmp_path, copying))
+        async with asyncio.timeout(20):
+            while not await database.fetchval(waits):
+                await asyncio.sleep(0.01)
+        await paying.execute(update(Old).where(Old.id == 5).values(value="paid"))
+        await paying.commit()
+        await asyncio.wait_for(migration, 20)
+    assert await database.fetchval(DIFFERENT) == 0
 
 
 async def test_a_default_of_the_new_column_overwrites_what_old_code_inserts(
