@@ -19,7 +19,6 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
@@ -461,24 +460,33 @@ async def test_correct_leaves_other_schedules_alone(correct: Block, database: Da
     assert rows == [("other", EIGHT), ("report", NINE)]
 
 
+DAY = 'func.date_trunc("day", func.timezone("Europe/Berlin", func.now()) - timedelta(hours=7))'
+
+
+@pytest.mark.parametrize(
+    ("start", "days"),
+    [
+        ("2026-03-28T09:00Z", ["2026-03-28T07:00:00+01:00", "2026-03-29T07:00:00+02:00"]),
+        ("2026-10-25T05:00Z", ["2026-10-24T07:00:00+02:00", "2026-10-25T07:00:00+01:00"]),
+    ],
+)
 async def test_a_daily_run_keeps_its_hour_where_the_clocks_change(
-    correct: Block, database: Database
+    correct: Block, database: Database, start: str, days: list[str]
 ) -> None:
-    """The lines that the rule gives for seven o'clock in a zone."""
-    zone, seen = "Europe/Berlin", []
-    day = func.date_trunc("day", func.timezone(zone, func.now()) - timedelta(hours=7))
-    planned = func.timezone(zone, day + timedelta(hours=7))
-    following = func.timezone(zone, day + timedelta(days=1, hours=7))
-    for start in (datetime(2026, 3, 28, 9, tzinfo=UTC), datetime(2026, 10, 25, 5, tzinfo=UTC)):
-        name = f'DROP SCHEMA IF EXISTS clock CASCADE; ALTER DATABASE "{database.name}" RESET ALL'
-        await database.execute(name)
-        async with _desk(correct, database, start=start) as desk, desk.engine.connect() as one:
-            seen.append((await one.execute(select(planned, following))).one())
-    berlin = ZoneInfo(zone)
-    assert [[each.astimezone(berlin).isoformat() for each in row] for row in seen] == [
-        ["2026-03-28T07:00:00+01:00", "2026-03-29T07:00:00+02:00"],
-        ["2026-10-24T07:00:00+02:00", "2026-10-25T07:00:00+01:00"],
-    ]
+    """With what the rule gives for seven o'clock in a zone."""
+    this, following = 'func.date_trunc("hour", func.now(), "UTC")', "THIS_HOUR + timedelta(hours=1)"
+    seven = f'func.timezone("Europe/Berlin", {DAY} + timedelta({{}}hours=7))'
+    assert this in correct.code
+    assert following in correct.code
+    code = correct.code.replace(following, seven.format("days=1, "))
+    block = dataclasses.replace(correct, code=code.replace(this, seven.format("")))
+    async with _desk(block, database, start=datetime.fromisoformat(start)) as desk:
+        await desk.module.run_due()
+        planned, _ = await desk.row()
+        seen = [
+            each and each.astimezone(ZoneInfo("Europe/Berlin")) for each in (*desk.sent, planned)
+        ]
+    assert [each and each.isoformat() for each in seen] == days
 
 
 @pytest.mark.parametrize("release", ["old", "current"])
