@@ -25,6 +25,8 @@ import asyncio
 from app.store import store
 def test_an_order_is_stored() -> None:
     asyncio.run(store())
+def test_another_is_stored() -> None:
+    asyncio.run(store())
 """
 ENGINE = """\
 __import__("sqlalchemy.ext.asyncio").ext.asyncio.create_async_engine(\
@@ -83,14 +85,16 @@ class Refund(Base):
     __tablename__ = "refunds"
     id = mapped_column(BigInteger, primary_key=True)
 """
-STORED = {"test_an_order_is_stored": "PASSED"}
-REFUSED = {"test_an_order_is_stored": "ERROR"}
+STORED = dict.fromkeys(("test_an_order_is_stored", "test_another_is_stored"), "PASSED")
+REFUSED = dict.fromkeys(STORED, "ERROR")
 
 
 def _project(folder: Path, *revisions: str, models: str = MODELS) -> None:
-    """A service with its revisions, and with one test."""
+    """A service with its revisions; each run of its env.py is a line of `runs`."""
     env = RuleFile.load("sqlalchemy-migrations").block(correct=True)
     write_project(folder, env, *revisions)
+    path = folder / "migrations" / "env.py"
+    path.write_text(f"open('runs', 'a').write('run\\n')\n{path.read_text()}")
     (folder / "migrations" / "script.py.mako").write_text(MAKO)
     (folder / "app" / "models.py").write_text(models)
     (folder / "app" / "store.py").write_text(STORE)
@@ -148,8 +152,8 @@ async def test_incorrect_is_green_and_neither_the_upgrade_nor_the_service_works(
     assert "Running upgrade" not in first
     assert "UndefinedColumnError" in merged
     witness.observed(
-        incorrect="two heads: 1 test passed, and alembic upgrade head applies nothing;"
-        " a column without a revision: 1 test passed, and the upgraded service fails"
+        incorrect="two heads: 2 tests passed, and alembic upgrade head applies nothing;"
+        " a column without a revision: 2 tests passed, and the upgraded service fails"
     )
 
 
@@ -178,14 +182,16 @@ async def test_correct_refuses_two_heads_and_a_column_without_a_revision(
     (versions / "0005.py").write_text(_revision("0005", "0004", "ALTER TABLE orders ADD note text"))
     # As `cd tests && pytest ..` would start it.
     (tmp_path / "tests").mkdir()
+    (tmp_path / "runs").unlink()
     code, output = await python(
         tmp_path / "tests", database.url(), "-m", "pytest", "-p", "no:cacheprovider", ".."
     )
-    assert (code, "1 passed" in output) == (0, True), output
+    assert (code, "2 passed" in output) == (0, True), output
+    assert (tmp_path / "runs").read_text() == "run\n" * 2  # one upgrade, one check
     assert await tables(database) == ["alembic_version", "orders", "payments", "refunds"]
     witness.saw(ran.output, found.output)
     witness.observed(
-        correct="two heads, and a column without a revision: 0 tests run; mended: 1 test passed"
+        correct="two heads, and a column without a revision: 0 tests run; mended: 2 tests passed"
     )
 
 
