@@ -255,17 +255,26 @@ async def test_correct_waits_for_a_server_that_is_not_there_yet(correct: Block) 
     with Redis() as own:
         module = correct.run(redis_url=own.url)
         own.stop()
-        module.asyncio = SimpleNamespace(Queue=asyncio.Queue, sleep=_sleep_less)
+        pauses: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            await _sleep_less(seconds)
+
+        module.asyncio = SimpleNamespace(Queue=asyncio.Queue, sleep=sleep)
         prices = module.Prices()
         with _subscription(prices) as queue:
             task = asyncio.ensure_future(prices.listen())
-            await asyncio.sleep(0.1)
+            while not pauses:
+                await asyncio.sleep(0.01)
             assert not task.done()
             own.start()
             async with asyncio.timeout(5):
                 assert await queue.get() is None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            assert set(pauses) <= {0, 1}
+            assert pauses[0] == 1
             async with Client.from_url(own.url) as client:
                 assert await _subscribers(client, 0) == 0
                 assert len(await client.client_list()) == 1  # its own

@@ -77,7 +77,8 @@ def _workers(block: Block, redis_url: str, folder: Path) -> Iterator[Program]:
     """The block as a program with four workers."""
     (folder / "main.py").write_text(GIVEN.format(url=redis_url) + block.code + MORE)
     command = [sys.executable, "-m", "uvicorn", "main:app", "--port", "{port}", "--workers"]
-    with serving_process([*command, str(WORKERS)], cwd=folder, path="/pid") as program:
+    command += [str(WORKERS), "--timeout-keep-alive", "60"]  # a slow machine keeps its connections
+    with serving_process(command, cwd=folder, path="/pid") as program:
         yield program
 
 
