@@ -20,7 +20,7 @@ LIBRARIES = (
 SKILL = Path(".claude", "skills", "python-backend")
 WHERE = (
     "Write one Python module to `solution.py` in this folder, or answer with it as one fenced "
-    "block. Write nothing else: no tests, no other files."
+    "block. Write nothing else: no tests, no other files, and no import from `__future__`."
 )
 PARTS = ("SKILL.md", "rules", "references", "examples", "checklists", "assets")
 
