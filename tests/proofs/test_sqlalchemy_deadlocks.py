@@ -182,6 +182,10 @@ async def _while_the_second_row_is_locked(
     return [each for each in ended if isinstance(each, BaseException)]
 
 
+def _states(failed: list[BaseException]) -> list[Any]:
+    return [getattr(getattr(each, "orig", None), "sqlstate", None) for each in failed]
+
+
 LOCK = "SELECT * FROM accounts WHERE id = 2 FOR UPDATE"
 
 
@@ -205,9 +209,7 @@ async def test_an_insert_locks_keys_in_the_order_of_its_list(
             lock = "INSERT INTO accounts VALUES (2, 7)"
         works = ((query(ids), "SELECT 1") for ids in ((1, 2, 3), other))
         failed = await _while_the_second_row_is_locked(bank, lock, *works)
-        assert [getattr(getattr(each, "orig", None), "sqlstate", None) for each in failed] == [
-            "40P01"
-        ] * deadlocks
+        assert _states(failed) == ["40P01"] * deadlocks, failed
         assert await bank.balances() == [7, 7, 7]
 
 
@@ -225,7 +227,7 @@ async def test_an_update_locks_rows_as_its_plan_finds_them(
         await database.execute("INSERT INTO accounts VALUES (3, 100), (2, 100), (1, 100)")
         works = [(query, each) for each in settings]
         failed = await _while_the_second_row_is_locked(bank, LOCK, *works)
-        assert len(failed) == deadlocks
+        assert _states(failed) == ["40P01"] * deadlocks, failed
         assert await bank.balances() == [7, 7, 7]
 
 

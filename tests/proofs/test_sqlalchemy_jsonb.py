@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import ARRAY, Text, cast, func, select, update
+from sqlalchemy import ARRAY, Text, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -128,6 +129,30 @@ async def test_correct_loses_no_change_of_another_transaction(
         await setting
         await session.commit()
     assert await _stored(database, module.Account) == {**NEW, "beta": True}
+
+
+@pytest.mark.parametrize(("lock", "waits"), [(True, True), ({"key_share": True}, False)])
+async def test_a_row_that_refers_to_the_document_holds_up_a_lock_without_key_share(
+    database: Database, lock: Any, waits: bool
+) -> None:
+    async with (
+        _sessions(database, Plain) as sessions,
+        sessions() as other,
+        sessions() as session,
+        asyncio.timeout(20),
+    ):
+        await database.execute("CREATE TABLE refers (plain_id int REFERENCES plain)")
+        await other.execute(text("INSERT INTO refers VALUES (1)"))
+        await session.execute(text("SET lock_timeout = '200ms'"))
+        reading = session.get(Plain, 1, with_for_update=lock)
+        if waits:
+            with pytest.raises(DBAPIError, match="lock timeout"):
+                await reading
+        else:
+            assert await reading
+        await other.rollback()
+        await session.rollback()
+        await database.execute("DROP TABLE refers")
 
 
 async def test_without_a_lock_the_other_change_is_lost(database: Database) -> None:
