@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import yaml
@@ -29,6 +30,11 @@ class Case:
     outcome: str
     names: tuple[str, ...]
     tests: tuple[str, ...]
+
+    @property
+    def alias(self) -> str:
+        """A name that does not tell the rule."""
+        return f"task-{sha256(self.rule.encode()).hexdigest()[:6]}"
 
     @property
     def proof(self) -> Path:

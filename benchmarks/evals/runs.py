@@ -1,7 +1,7 @@
 """The runs of an evaluation, each in a folder of its own that says how far it is: what is there is
 not done again.
 
-`<results>/<arm>/<rule>/<number>/` holds `task.md`, `solution.py`, `told.json` and `verdict.json`.
+`<results>/<arm>/<task>/<number>/` holds `task.md`, `solution.py`, `told.json` and `verdict.json`.
 Code that somebody else puts there, an agent without a command or a person, is judged like any.
 """
 
@@ -32,7 +32,8 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return self.results / self.arm / self.case.rule / str(self.number)
+        """Named so that the agent who works there does not read which rule is meant."""
+        return self.results / self.arm / self.case.alias / str(self.number)
 
     @property
     def solution(self) -> Path:

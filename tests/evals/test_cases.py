@@ -65,6 +65,10 @@ def test_what_is_derived_for_others_is_fresh(name: str) -> None:
     assert written == others.WRITTEN[name](), "run python -m benchmarks.evals.others"
 
 
+def test_no_two_tasks_have_one_alias() -> None:
+    assert len({cases.load(rule).alias for rule in RULES}) == len(RULES)
+
+
 def test_each_folder_is_a_whole_case() -> None:
     folders = {path.name for path in cases.FOLDER.iterdir() if path.is_dir()}
     assert folders == set(RULES)

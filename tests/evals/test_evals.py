@@ -52,7 +52,9 @@ def test_without_an_agent_the_tasks_wait_for_somebody(
     call = ["asyncio-timeout", "--runs", "1", "--results", str(tmp_path)]
     assert command.main(call) == 1
     assert "3 tasks in" in capsys.readouterr().err
-    alone, skilled = (tmp_path / arm / "asyncio-timeout" / "1" for arm in ("without", "skill"))
+    alias = cases.load("asyncio-timeout").alias
+    alone, skilled = (tmp_path / arm / alias / "1" for arm in ("without", "skill"))
+    assert "timeout" not in str(alone.relative_to(tmp_path))
     assert {path.name for path in alone.iterdir()} == {"task.md"}
     assert (skilled / SKILL / "rules" / "asyncio-timeout.md").exists()
     assert not list(skilled.rglob("evals")) + list(skilled.rglob("tests"))
@@ -60,7 +62,7 @@ def test_without_an_agent_the_tasks_wait_for_somebody(
     (alone / "solution.py").write_text(cases.load("asyncio-timeout").block(correct=False).code)
     assert command.main([*call, "--arms", "without,check"]) == 1
     assert "| asyncio-timeout | 1/1 | 0/0 |  |" in capsys.readouterr().out
-    review = (tmp_path / "check" / "asyncio-timeout" / "1" / "task.md").read_text()
+    review = (tmp_path / "check" / alias / "1" / "task.md").read_text()
     assert "line 9, asyncio-timeout (error)" in review
 
 
