@@ -51,7 +51,7 @@ def grade(case: Case, code: str) -> Verdict:
             *(f"{case.proof}::{test}" for test in case.tests),
         ]
         command += ["-q", "--tb=no", "-rfE", f"--correct={answer}", f"--outcomes={report}"]
-        command += ["-p", "no:cacheprovider", f"--basetemp={folder}/tmp"]
+        command += ["-o", f"cache_dir={folder}/cache", f"--basetemp={folder}/tmp"]
         try:
             ran = subprocess.run(
                 command,
