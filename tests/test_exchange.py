@@ -13,7 +13,7 @@ import pytest
 from tests.proofs.harness import ROOT
 
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for all proofs
-LANES = 3
+LANES = 5
 PROOFS = sorted((ROOT / "tests" / "proofs").glob("test_*.py"))
 
 
