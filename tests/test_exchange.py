@@ -42,7 +42,7 @@ def outcomes(
     paths = [path for path in PROOFS if path.stem in collected]
     sessions = []
     for lane in range(min(LANES, len(paths))):
-        command = [sys.executable, "-m", "pytest", "--exchange", "-q", "--tb=no"]
+        command = [sys.executable, "-m", "pytest", "--exchange", "-q", "--tb=no", "--timeout=60"]
         command += [f"--outcomes={folder / str(lane)}", *map(str, paths[lane::LANES])]
         with (folder / f"{lane}.log").open("wb") as log:
             sessions.append(subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
