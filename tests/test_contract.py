@@ -131,11 +131,11 @@ def test_every_symptom_was_seen_somewhere(rule: Rule) -> None:
     assert set(RuleFile.load(rule.id).symptoms) == seen
 
 
-def test_the_median_rule_costs_less_than_1000_tokens() -> None:
+def test_the_median_rule_costs_less_than_950_tokens() -> None:
     """It was 700 while rules were compressed: a sentence more is cheaper than a wrong reading. It
     was 850 before rules on servers, tests and jobs, whose blocks are longer."""
     costs = sorted(rule.cost for rule in PACK.rules)
-    assert costs[len(costs) // 2] < 1_000
+    assert costs[len(costs) // 2] < 950
     assert costs[-1] <= 1_100
 
 
@@ -169,10 +169,10 @@ FIRST_PARTY = {
     "docs.python.org",
     "docs.sqlalchemy.org",
     "fastapi.tiangolo.com",
-    "github.com",
+    "github.com",  # httpx2 has its documentation there
     "html.spec.whatwg.org",
     "kubernetes.io",
-    "learn.microsoft.com",
+    "learn.microsoft.com",  # what Azure does to idle connections
     "magicstack.github.io",
     "mypy.readthedocs.io",
     "nginx.org",

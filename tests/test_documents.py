@@ -30,8 +30,6 @@ EXAMPLES = {
     "sqlalchemy-async-examples": "sqlalchemy",
 }
 MAX_TOKENS = {"checklists": 1_000, "references": 2_000, "examples": 1_800}
-LISTS = {"decisions", "forbidden"}  # a line for most rules
-MAX_LIST = 2_300
 """Tokens of a file's body; of the references, only decisions and forbidden."""
 
 DECISIONS = {
@@ -99,8 +97,7 @@ def items(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", OWN, ids=name_of)
 def test_each_file_is_short(path: Path) -> None:
-    most = MAX_LIST if path.stem in LISTS else MAX_TOKENS[path.parent.name]
-    assert tokens(load(path).body) <= most
+    assert tokens(load(path).body) <= MAX_TOKENS[path.parent.name]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)

@@ -58,6 +58,7 @@ def serve(arguments: argparse.Namespace) -> int:
         **more,
     )
     if not arguments.http and sys.stdin.isatty():
+        run.let_ctrl_c_end()  # before a hint promises it
         rules = sum(1 for _ in Library.open(folders).rules())
         for text in hints(arguments, folders, rules):
             terminal.tell(f"packlore: {text}")

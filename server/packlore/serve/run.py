@@ -52,10 +52,15 @@ class Options:
     """Of the library at the start, for workers that start later."""
 
 
+def let_ctrl_c_end() -> None:
+    """Leave SIGINT to the system. Python's own handler waits for the thread that reads stdin, which
+    ends with the next line, and while modules are imported it can lose the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def serve_stdio(options: Options) -> None:
     """Serve one client over stdin and stdout until it leaves."""
-    # Python's own handler waits for the thread that reads stdin, which ends with the next line.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    let_ctrl_c_end()
     log.set_up()
     folders = [Path(each) for each in options.packs]
     library = Library.open(folders)
