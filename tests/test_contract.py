@@ -193,6 +193,5 @@ FIRST_PARTY = {
     "www.psycopg.org",
     "www.python-httpx.org",
     "www.rfc-editor.org",
-    "www.starlette.io",
     "www.uvicorn.org",
 }

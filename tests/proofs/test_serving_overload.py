@@ -18,6 +18,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 
 from tests.proofs.harness import Block, RuleFile, Witness
+from tests.proofs.hurry import Hurried
 from tests.services import serving
 from tests.services.process import HOST
 
@@ -50,25 +51,10 @@ class _Reports:
         return b"x"
 
 
-class _Scaled:
-    """`asyncio` for a block: its timeouts in a hurry, its semaphores for fewer threads."""
-
-    def __init__(self, hurry: float = HURRY) -> None:
-        self.given: list[float] = []
-        self._hurry = hurry
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-    def timeout(self, seconds: float) -> Any:
-        self.given.append(seconds)
-        return asyncio.timeout(seconds / self._hurry)
-
-
 def _module(block: Block, reports: _Reports) -> Any:
     module = block.run(render=reports.render)
     if hasattr(module, "places"):
-        module.asyncio = _Scaled()
+        module.asyncio = Hurried(HURRY)
         assert module.places._value < THREADS
         module.places = asyncio.Semaphore(module.places._value // FEWER)
     return module
@@ -172,7 +158,7 @@ async def test_correct_says_when_to_come_back(correct: Block) -> None:
     [refused] = await _asks(module, 1)
     assert (refused.status_code, refused.json()) == (503, {"detail": "Too many reports"})
     assert refused.headers["Retry-After"] == "5"
-    assert module.asyncio.given == [1]
+    assert module.asyncio.seconds == [1]
     module.places.release()
     [answer] = await _asks(module, 1)
     assert (answer.status_code, answer.content) == (200, b"x")
@@ -182,7 +168,7 @@ async def test_correct_says_when_to_come_back(correct: Block) -> None:
 async def test_correct_gives_every_place_back(correct: Block) -> None:
     reports = _Reports()
     module = _module(correct, reports)
-    module.asyncio = _Scaled(1 / 0.3)
+    module.asyncio = Hurried(1 / 0.3)
     answers = await _asks(module, *[1, BROKEN] * 15)
     assert {each.status_code for each in answers} == {200, 500, 503}
     assert module.places._value == 3

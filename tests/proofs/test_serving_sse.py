@@ -23,6 +23,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from tests.proofs.events import PATIENCE, Stream, reading
 from tests.proofs.harness import Block, RuleFile, Witness
+from tests.proofs.hurry import Hurried
 from tests.services import Nginx
 from tests.services import serving as serve
 
@@ -137,27 +138,12 @@ async def test_over_http_1_1_nginx_passes_small_events_as_they_are(
     assert await _arrived_of_50(block, nginx, NEW) == ([True] * 50, 50)
 
 
-class _Sooner:
-    """`asyncio` for a block, its timeouts in a hurry."""
-
-    def __init__(self, hurry: float = HURRY) -> None:
-        self.given: list[float] = []
-        self._hurry = hurry
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-    def timeout(self, seconds: float) -> Any:
-        self.given.append(seconds)
-        return asyncio.timeout(seconds / self._hurry)
-
-
 async def _idle(block: Block, nginx: Callable[..., Nginx]) -> tuple[Stream, str]:
     """A stream with nothing to tell for twice the limit of nginx between its two events."""
     changes = Changes()
     module = _module(block, changes)
     if hasattr(module, "asyncio"):
-        module.asyncio = _Sooner()
+        module.asyncio = Hurried(HURRY)
     async with _streamed(module.app, changes, nginx, IDLE) as (stream, server):
         changes.publish("paid")
         assert await stream.holds(1)
@@ -207,7 +193,7 @@ async def test_correct_sends_what_a_browser_and_a_cache_need(correct: Block) -> 
 async def test_correct_loses_no_event_that_meets_its_timeout(correct: Block) -> None:
     changes = Changes()
     module = _module(correct, changes)
-    module.asyncio = sooner = _Sooner(15 / 0.002)
+    module.asyncio = sooner = Hurried(15 / 0.002)
     async with _direct(module.app) as stream:
         await changes.wait_for(lambda changes: bool(changes.queues))
         for number in range(200):
@@ -216,7 +202,7 @@ async def test_correct_loses_no_event_that_meets_its_timeout(correct: Block) -> 
         assert await stream.holds(200)
     assert stream.events == [str(number) for number in range(200)]
     assert stream.comments > 5
-    assert set(sooner.given) == {15}
+    assert set(sooner.seconds) == {15}
 
 
 async def test_correct_ends_a_stream_whose_source_fails(
@@ -225,7 +211,7 @@ async def test_correct_ends_a_stream_whose_source_fails(
     caplog.set_level(logging.CRITICAL, "uvicorn.error")
     changes = Changes()
     module = _module(correct, changes)
-    module.asyncio = _Sooner()
+    module.asyncio = Hurried(HURRY)
     async with _direct(module.app) as stream:
         await changes.wait_for(lambda _: stream.comments > 0)
         changes.publish(OSError("the broker is gone"))
