@@ -2,8 +2,9 @@
 
 `prompt.md` is the task as a developer would put it; `graders/outcome.md` says in words what a right
 answer does. Both are read by `claude plugin eval`, too. `proof.yml` says how the rule's proof
-judges: `names`, what an answer must define (a script defines none), and `tests`, those of the proof that want nothing
-which the task does not say; one case of a parametrized test is named with its brackets.
+judges: `names`, what an answer must define (a script defines none), and `tests`, those of the proof
+that want nothing which the task does not say; one case of a parametrized test is named with its
+brackets.
 """
 
 from __future__ import annotations

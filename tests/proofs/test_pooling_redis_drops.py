@@ -112,6 +112,11 @@ async def _before(server: Redis) -> AsyncIterator[Network]:
         await network.ended()
 
 
+def _repeating(times: int) -> dict[str, Any]:
+    """Options of a client that sends a command again so many times, without a pause."""
+    return {"retry": Retry(NoBackoff(), times), "retry_on_error": ERRORS}
+
+
 async def _sales(server: Redis) -> int:
     async with Client.from_url(server.url) as client:
         return int(await client.get("sales") or 0)
@@ -274,8 +279,7 @@ async def test_redis_py_5_0_1_repeats_a_command_only_with_retry_on_error_too(
 async def test_without_retry_a_connection_that_was_closed_while_idle_fails_the_next_command(
     redis_server: Redis, witness: Witness, options: dict[str, Any]
 ) -> None:
-    repeating: dict[str, Any] = {"retry": Retry(NoBackoff(), 1), "retry_on_error": ERRORS}
-    for retry in ({}, repeating):
+    for retry in ({}, _repeating(1)):
         async with (
             _before(redis_server) as network,
             Client.from_url(network.url, **options, **retry) as client,
@@ -315,8 +319,7 @@ async def test_redis_py_5_0_1_does_not_repeat_a_first_connect_that_was_refused(
         return await connect(*args, **kwargs)
 
     monkeypatch.setattr(asyncio, "open_connection", count)
-    options: dict[str, Any] = {"retry": Retry(NoBackoff(), 3), "retry_on_error": ERRORS}
-    async with Client.from_url(f"redis://{HOST}:1/0", **options) as client:
+    async with Client.from_url(f"redis://{HOST}:1/0", **_repeating(3)) as client:
         with pytest.raises(redis.exceptions.ConnectionError):
             await client.incr("sales")
     assert len(tried) == (4 if NEW else 1)
@@ -325,10 +328,9 @@ async def test_redis_py_5_0_1_does_not_repeat_a_first_connect_that_was_refused(
 async def test_what_needs_no_script_leaves_the_same_data_when_it_runs_twice(
     redis_server: Redis,
 ) -> None:
-    options: dict[str, Any] = {"retry": Retry(NoBackoff(), 1), "retry_on_error": ERRORS}
     async with (
         _before(redis_server) as network,
-        Client.from_url(network.url, decode_responses=True, **options) as client,
+        Client.from_url(network.url, decode_responses=True, **_repeating(1)) as client,
     ):
 
         async def losing(command: Any) -> Any:
@@ -348,10 +350,9 @@ async def test_what_needs_no_script_leaves_the_same_data_when_it_runs_twice(
 async def test_a_repeated_nx_denies_its_own_key_and_a_repeated_pop_takes_a_second_element(
     redis_server: Redis,
 ) -> None:
-    options: dict[str, Any] = {"retry": Retry(NoBackoff(), 1), "retry_on_error": ERRORS}
     async with (
         _before(redis_server) as network,
-        Client.from_url(network.url, decode_responses=True, **options) as client,
+        Client.from_url(network.url, decode_responses=True, **_repeating(1)) as client,
     ):
         network.losses = 1
         assert await client.set("sales:lock", "mine", nx=True, ex=60) is None
