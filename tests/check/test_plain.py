@@ -14,6 +14,7 @@ from packlore.check.syntax import PYTHON, search, tree
 from tests.check.detectors import CASES, own
 from tests.check.test_scan import detector
 
+ANY, LINE = r"[\x00-\x7f]", r"[\x00-\x09\x0b-\x7f]"
 MANY = r"^(?:[^\n;]*[\n;]){5}"
 
 
@@ -27,19 +28,63 @@ def rule(regex: str) -> dict[str, Any]:
         (r"\w+\.\d", r"[0-9A-Za-z_]+\.[0-9]"),
         (r"[\w.]+\s", r"[0-9A-Za-z_.]+[ \t\n\r\x0b\x0c]"),
         (r"\bfoo\b", r"(?-u:\b)foo(?-u:\b)"),
-        (r"[^\s)]\]\[\w", r"[^ \t\n\r\x0b\x0c)]\]\[[0-9A-Za-z_]"),
+        (r"[^\s)]\]\[\w", r"[^\x80-\x{10ffff} \t\n\r\x0b\x0c)]\]\[[0-9A-Za-z_]"),
         (r"\\w[\\w]", r"\\w[\\w]"),
         (r"[[:alpha:]\w]", r"[[:alpha:]\w]"),
         (r"[]\w]", r"[]\w]"),
         (r"[^]\w]", r"[^]\w]"),
         (r"[\w-z]", r"[\w-z]"),
-        (r"\W\S\D\B", r"\W\S\D\B"),
+        (r"\D\B", r"[^\x80-\x{10ffff}0-9]\B"),
+        (r"a.*b(?s:.x).", rf"a{LINE}*b(?:{ANY}x){LINE}"),
+        (r"(?s)(.)(?P<name>.)", rf"({ANY})(?P<name>{ANY})"),
+        (r"(?i)\bdb(_x)?", r"(?-u:\b)[dD][bB](_[xX])?"),
+        (r"a(?i:b|[^c-e_0-9+\-\w])b", r"a(?:[bB]|[^\x80-\x{10ffff}c-eC-E_0-9+\-0-9A-Za-z_])b"),
+        (r"(?i)[+\-x]", r"[+\-xX]"),
+        (r"(?is)b.", rf"[bB]{ANY}"),
+        (r"\x{41}\pL", r"\x{41}\pL"),
+        (r"(?i)\x{41}", r"(?i)\x{41}"),
+        (r"(?i)[\x41]", r"(?i)[\x41]"),
+        (r"(?i)[A-z]", r"(?i)[A-z]"),
+        (r"(?i)[ -z]", r"(?i)[ -z]"),
+        (r"(?i)\w|x(?-i:y)", r"(?i)\w|x(?-i:y)"),
+        (r"(?x)\w", r"(?x)\w"),
+        (r"[a&&\w]", r"[a&&\w]"),
+        (r"\w)", r"\w)"),
         ("", ""),
         ("\\", "\\"),
     ],
 )
 def test_classes_are_written_out(regex: str, wanted: str) -> None:
     assert plain(rule(regex))[0] == rule(wanted)
+
+
+@pytest.mark.parametrize(
+    "regex",
+    [
+        r"a.b",
+        r"(?s)a.b",
+        r"(?i)A.B",
+        r"(?i)a[^B-K]b",
+        r"a[^k]b",
+        r"(?i)a[k-s_]B",
+        r"a\Wb",
+        r"(?i)a\Sb",
+        r"A(?i:\D)b",
+        r"(?i)K",
+        r"(?is)a.\bB",
+    ],
+)
+def test_in_a_plain_text_either_form_matches_the_same(regex: str) -> None:
+    texts = [f'"{a}{chr(code)}{b}"' for code in range(128) for a in "aA" for b in "bB"]
+    code = "\n".join(f"{text.encode('unicode_escape').decode()}" for text in texts) + "\n"
+    raw = "\n".join(f'"""a{chr(one)}b"""' for one in range(1, 128) if chr(one) not in '"\\\r')
+    root = tree(code + raw, PYTHON)
+    as_written, as_plain = (
+        [each.range() for each in search(root, {"rule": {"kind": "string", "regex": each}})]
+        for each in (regex, plain(rule(regex))[0]["rule"]["regex"])
+    )
+    assert as_written == as_plain
+    assert 0 < len(as_plain) < len(texts) + 128
 
 
 def test_utilities_and_lists_are_rewritten_too_and_the_rule_itself_stays() -> None:
