@@ -78,7 +78,7 @@ def count_orders() -> int:
 
 def _configuration(folder: Path) -> dict[str, Any]:
     """Where a worker in this folder finds its tasks, and leaves its results."""
-    for name in ("tasks", "results", "control"):
+    for name in ("sent", "tasks", "results", "control"):
         (folder / name).mkdir()
     places = {"data_folder_in": "tasks", "data_folder_out": "tasks", "control_folder": "control"}
     options: dict[str, Any] = {name: str(folder / place) for name, place in places.items()}
@@ -117,9 +117,13 @@ async def _four_tasks(
         _worker(whole, folder, pool, {"DATABASE_URL": database.url(), **urls}),
     ):
         app.conf.update(configuration)
+        app.conf.broker_transport_options["data_folder_out"] = str(folder / "sent")
         async with asyncio.timeout(60):
             for _ in range(TASKS):
                 sent = await asyncio.to_thread(app.send_task, "shop.count_orders")
+                # A file that is still being written would be read, and lost, by the worker.
+                for message in (folder / "sent").iterdir():
+                    message.rename(folder / "tasks" / message.name)
                 while not await asyncio.to_thread(sent.ready):
                     await asyncio.sleep(0.02)
                 ended.append(sent)
