@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import anyio
 import anyio.to_thread
+import asyncpg
 import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
@@ -99,13 +100,28 @@ class _Client:
             for each in threads:
                 self.limiter.release_on_behalf_of(each)
 
-    async def stand_still(self, *, connections: int) -> None:
-        """Each connection is idle, and of a request that waits for one of the threads.
+    @asynccontextmanager
+    async def ask_together(self, *paths: str, connections: int) -> AsyncIterator[None]:
+        """Ask, and hold the queries back by a lock on the table until all wait, and over the body."""
+        threads = int(self.limiter.total_tokens)
+        lock = await asyncpg.connect(self.database.dsn, ssl=False)
+        try:
+            await lock.execute("BEGIN; LOCK TABLE orders")
+            await self.ask_at_once(*paths)
+            await self.until(min(connections, threads), threads, len(paths) - threads)
+            yield
+        finally:
+            await lock.close()
+
+    async def stand_still(self, *paths: str, connections: int) -> None:
+        """Of these requests none goes on: each connection is idle, of one that waits for a thread.
 
         Each thread waits for a connection. More threads let all go on.
         """
+        async with self.ask_together(*paths, connections=connections):
+            pass
         threads = int(self.limiter.total_tokens)
-        stands = connections, threads, len(self.asking) - threads
+        stands = connections, threads, len(paths) - threads
         idle = (
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND state = 'idle in transaction'"
@@ -166,8 +182,7 @@ async def test_incorrect_stands_still(incorrect: Block, shop: Database, witness:
     module = incorrect.run(url=shop.url("psycopg"), Order=Order)
     assert module.engine.pool._timeout == 30
     async with _client(module.app, module.engine, shop) as client:
-        await client.ask_at_once(*[PATH] * ASKED)
-        await client.stand_still(connections=POOL)
+        await client.stand_still(*[PATH] * ASKED, connections=POOL)
     witness.observed(
         incorrect="60 requests at once: 40 threads waited for a connection, 15 connections were"
         " idle in transaction, and 0 of 60 requests were answered"
@@ -178,9 +193,9 @@ async def test_incorrect_fails_when_the_wait_for_a_connection_ends(
     incorrect: Block, shop: Database, witness: Witness
 ) -> None:
     module = incorrect.run(url=shop.url("psycopg"), Order=Order)
-    module.engine.pool._timeout = 1
     async with _client(module.app, module.engine, shop) as client:
-        await client.ask_at_once(*[PATH] * ASKED)
+        async with client.ask_together(*[PATH] * ASKED, connections=POOL):
+            module.engine.pool._timeout = 0.5  # of those that find no connection afterwards
         assert set(await client.all()) == {200, 500}
 
 
@@ -291,17 +306,7 @@ async def test_neither_a_large_pool_nor_few_threads_help(
     larger = ("create_engine(url)", f"create_engine(url, pool_size={pool}, max_overflow=0)")
     module = _block(correct=False, change=larger).run(url=shop.url("psycopg"), Order=Order)
     async with _client(module.app, module.engine, shop, threads=threads) as client:
-        await client.ask_at_once(*[PATH] * asked)
-        await client.stand_still(connections=pool)
-
-
-async def test_one_request_fewer_than_threads_and_connections_goes_on(shop: Database) -> None:
-    module = _block(correct=False).run(url=shop.url("psycopg"), Order=Order)
-    async with _client(module.app, module.engine, shop) as client:
-        await client.ask_at_once(*[PATH] * (THREADS + POOL - 1))
-        assert await client.all() == {200: THREADS + POOL - 1}
-        await client.ask_at_once(*[PATH] * (THREADS + POOL))
-        await client.stand_still(connections=POOL)
+        await client.stand_still(*[PATH] * asked, connections=pool)
 
 
 async def test_without_a_response_model_a_second_function_does_it(shop: Database) -> None:
@@ -320,8 +325,7 @@ async def test_without_a_response_model_a_second_function_does_it(shop: Database
     async with _client(app, module.engine, shop, threads=FEW) as client:
         await client.ask_at_once(*["/one"] * FEWER)
         assert await client.all() == {200: FEWER}
-        await client.ask_at_once(*["/two"] * FEWER)
-        await client.stand_still(connections=POOL)
+        await client.stand_still(*["/two"] * FEWER, connections=POOL)
 
 
 async def test_a_session_of_the_route_needs_no_place(shop: Database) -> None:
@@ -395,8 +399,7 @@ async def test_max_concurrency_of_one_depends_bounds_all_routes(shop: Database) 
         assert await client.all() == {200: FEWER}
         assert client.peak <= 10
         paths = [f"/own/{number % 6}" for number in range(FEWER)]
-        await client.ask_at_once(*paths)
-        await client.stand_still(connections=POOL)
+        await client.stand_still(*paths, connections=POOL)
 
 
 @limited
