@@ -106,7 +106,10 @@ async def test_correct_renders_later_reports_in_a_new_pool(
     correct: Block, work: ModuleType, witness: Witness
 ) -> None:
     async with _reports(correct, work) as (reports, pools):
-        assert await _ended(*[reports.render(number) for number in (DEADLY, 1, 2)]) == [BROKEN] * 3
+        deadly, *beside = await _ended(*[reports.render(number) for number in (DEADLY, 1, 2)])
+        assert deadly == BROKEN
+        for number, ended in enumerate(beside, 1):  # another block may begin it in the new pool
+            assert ended in (BROKEN, f"report {number} by spawn")
         wanted = [f"report {number} by spawn" for number in (1, 2, 3)]
         assert await _ended(*[reports.render(number) for number in (1, 2, 3)]) == wanted
         assert len(pools.started) == 2
