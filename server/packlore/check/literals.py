@@ -15,8 +15,9 @@ Clauses = tuple[tuple[str, ...], ...]
 _MOST = 20
 """Groups in one another."""
 _CHARACTER = re.compile(r"\w", re.ASCII)
-_GROUP = re.compile(r"\((\?(?:s?:|P?<\w+>))?")
-_FOLDS = re.compile(r"\(\?[a-z]*[ix]")
+_GROUP = re.compile(r"\((?:\?(?:(?P<flags>[is]{0,2}):|P?<\w+>))?")
+_FOLDS = re.compile(r"\(\?[a-z]*(?:x|i[a-z]*\))")
+"""What follows folds case to its end, or is free to hold spaces and comments."""
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]", re.DOTALL)
 _ESCAPE = re.compile(
     r"\\(?:[pPxuU]\{[^}]{0,40}\}|[pP]\w|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|.)", re.DOTALL
@@ -25,7 +26,8 @@ _REPEAT = re.compile(r"(?:[*+?]|\{\d*(?:,\d*)?\})[?+]?")
 
 
 def required(regex: str) -> list[tuple[str, ...]]:
-    """The clauses of a regular expression; none where it folds case or cannot be read here."""
+    """The clauses of a regular expression; none of a part that folds case, and none where it cannot
+    be read here."""
     if _FOLDS.search(regex):
         return []
     regex = regex.removeprefix("(?s)")
@@ -71,6 +73,7 @@ def _sequence(regex: str, at: int, depth: int) -> tuple[list[tuple[str, ...]], i
             if group is None or regex.startswith("?", group.end()):
                 raise _OddError
             inner, at = _alternatives(regex, group.end(), depth + 1)
+            inner = [] if "i" in (group["flags"] or "") else inner
             if regex[at : at + 1] != ")":
                 raise _OddError
             at += 1
@@ -96,7 +99,9 @@ def _past(regex: str, at: int) -> int:
             raise _OddError
         return at + 1
     match = _CLASS.match(regex, at) if one == "[" else _ESCAPE.match(regex, at)
-    if match is None or "[" in match[0][1:].replace("[:", "") or "&&" in match[0]:
+    if match is None:
+        raise _OddError
+    if one == "[" and ("[" in match[0][1:].replace("[:", "") or "&&" in match[0]):
         raise _OddError  # a class within a class
     return match.end()
 
