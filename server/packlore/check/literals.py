@@ -16,7 +16,7 @@ _MOST = 20
 """Groups in one another."""
 _CHARACTER = re.compile(r"\w", re.ASCII)
 _GROUP = re.compile(r"\((?:\?(?:(?P<flags>[is]{0,2}):|P?<\w+>))?")
-_FOLDS = re.compile(r"\(\?[a-z]*(?:x|i[a-z]*\))")
+_FOLDS = re.compile(r"\(\?[a-z]{0,8}(?:x|i[a-z]{0,8}\))")
 """What follows folds case to its end, or is free to hold spaces and comments."""
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]", re.DOTALL)
 _ESCAPE = re.compile(
