@@ -27,6 +27,8 @@ EXAMPLES = {
     "asyncio-examples": "asyncio",
     "connection-pooling-examples": "pooling",
     "fastapi-lifespan": "fastapi",
+    "jobs-examples": "jobs",
+    "serving-examples": "serving",
     "sqlalchemy-async-examples": "sqlalchemy",
 }
 MAX_TOKENS = {"checklists": 1_000, "references": 2_000, "examples": 1_800}

@@ -102,13 +102,19 @@ async def test_incorrect_fails_for_every_later_report(
     witness.observed(incorrect="a killed process, then 3 reports: 3 BrokenProcessPool")
 
 
+async def test_correct_fails_each_call_that_its_pool_held(correct: Block, work: ModuleType) -> None:
+    async with _reports(correct, work) as (reports, _):
+        assert await _ended(*[reports.render(number) for number in (DEADLY, 1, 2)]) == [BROKEN] * 3
+        assert await reports.render(1) == "report 1 by spawn"
+
+
 async def test_correct_renders_later_reports_in_a_new_pool(
     correct: Block, work: ModuleType, witness: Witness
 ) -> None:
     async with _reports(correct, work) as (reports, pools):
         deadly, *beside = await _ended(*[reports.render(number) for number in (DEADLY, 1, 2)])
         assert deadly == BROKEN
-        for number, ended in enumerate(beside, 1):  # another block may begin it in the new pool
+        for number, ended in enumerate(beside, 1):  # evals: begun in the new pool
             assert ended in (BROKEN, f"report {number} by spawn")
         wanted = [f"report {number} by spawn" for number in (1, 2, 3)]
         assert await _ended(*[reports.render(number) for number in (1, 2, 3)]) == wanted

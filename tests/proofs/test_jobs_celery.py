@@ -194,12 +194,6 @@ def _run(block: Block, database: Database, driver: str = "asyncpg") -> Any:
     return block.run(broker_url="memory://", database_url=url, Order=Order)
 
 
-async def _no_connection(database: Database) -> None:
-    async with asyncio.timeout(30):
-        while database.connections():
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_correct_leaves_no_connection_open_with_tasks_in_threads(
     correct: Block, database: Database, driver: str
@@ -220,7 +214,7 @@ async def test_correct_leaves_no_connection_open_with_tasks_in_threads(
     while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
     assert counts == [2] * 16
-    await _no_connection(database)
+    await database.left()
 
 
 async def test_correct_closes_its_connection_where_the_task_fails(
@@ -229,7 +223,7 @@ async def test_correct_closes_its_connection_where_the_task_fails(
     module = _run(correct, database)  # there is no table
     with pytest.raises(ProgrammingError):
         await asyncio.to_thread(module.count_orders)
-    await _no_connection(database)
+    await database.left()
 
 
 async def test_one_task_at_a_time_may_share_an_engine_without_a_pool(database: Database) -> None:
@@ -243,7 +237,7 @@ async def test_one_task_at_a_time_may_share_an_engine_without_a_pool(database: D
         return [asyncio.run(ask()) for _ in range(TASKS)]
 
     assert await asyncio.to_thread(tasks) == [7] * TASKS
-    await _no_connection(database)
+    await database.left()
 
 
 # Eight threads, each with a loop, ask one engine that has no pool, while its first connection is

@@ -222,9 +222,7 @@ async def test_close_waits_for_connections_that_are_out(database: Database) -> N
     await pool.acquire()
     assert await _outcome(pool.close(), seconds=0.5) is None
     pool.terminate()
-    async with asyncio.timeout(10):
-        while database.connections():
-            await asyncio.sleep(0.01)
+    await database.left()
 
 
 async def test_idle_connections_are_closed_down_to_min_size_or_below_it(

@@ -63,9 +63,9 @@ def run_in_a_hurry(app, **options):
     given = os.environ["GRACE"]
     run(app, **{**options, "timeout_graceful_shutdown": float(given) if given else bound and bound / 20})
 
-def told_wait(tasks, timeout=None):
+def told_wait(tasks, timeout=None, **options):
     print("bound", timeout, flush=True)
-    return wait(tasks, timeout=timeout)
+    return wait(tasks, timeout=timeout, **options)
 
 uvicorn.run, asyncio.wait = run_in_a_hurry, told_wait
 """

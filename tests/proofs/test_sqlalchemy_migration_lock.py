@@ -96,9 +96,7 @@ async def test_correct_leaves_neither_lock_nor_connection(
         await module.main()
     assert await tables(database) == ["alembic_version", "orders"]
     assert await database.fetchval(LOCKS) == 0
-    async with timeout(30):
-        while database.connections():
-            await sleep(0.01)
+    await database.left()
     assert (times.pauses, times.limits) == ([], [600])
 
 

@@ -116,9 +116,7 @@ async def test_it_leaves_the_tables_and_neither_lock_nor_connection(
 ) -> None:
     write_project(tmp_path, _env(), CREATE_ORDERS)
     await _upgrade_here()
-    async with timeout(LIMIT):
-        while database.connections():
-            await sleep(0.01)
+    await database.left()
     assert await tables(database) == ["alembic_version", "orders"]
     assert (times.pauses, times.limits) == ([], [600])
     await asyncio.to_thread(command.check, Config("alembic.ini"))  # raises where models differ

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+from asyncio import sleep, timeout  # by name: proofs replace those of the module
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -229,6 +230,12 @@ class Database:
         row = self.server._execute(count, self.name, APPLICATION_NAME)
         assert row is not None
         return int(row[0])
+
+    async def left(self) -> None:
+        """Wait until it has no client; TimeoutError where one stays."""
+        async with timeout(10):
+            while self.connections():  # noqa: ASYNC110 - a server tells nobody
+                await sleep(0.01)
 
     def drop(self) -> None:
         """Drop it, and end the sessions in it; nothing where it does not exist."""

@@ -98,6 +98,8 @@ def _written(regex: str) -> Iterator[str]:
 
 def _one(atom: str, fold: bool) -> str:
     """One character or escape outside of a class."""
+    if fold and not atom.isascii():
+        raise _OddError  # the other case of such a letter may be ASCII
     if atom[0] == "\\":
         if atom == r"\b":
             return r"(?-u:\b)"
@@ -112,6 +114,8 @@ def _one(atom: str, fold: bool) -> str:
 
 def _class(text: str, fold: bool) -> str:
     """A class in brackets."""
+    if fold and not text.isascii():
+        raise _OddError
     made: list[str] = []
     inner = text[1:-1]
     if inner.startswith("^"):
