@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,9 +62,15 @@ def test_every_test_of_a_block_fails_with_the_other(
     ended = outcomes[path.name]
     wanted = depending(path)
     assert wanted
+    skipped = set()
     for name in wanted:
         cases = {ended[each] for each in ended if each.partition("[")[0] == name}
+        if "skipped" in cases and os.environ.get("CI") != "true":
+            skipped.add(name)
+            continue
         assert cases == {"failed"}, f"{name}: {cases}"
+    if skipped:
+        pytest.skip(f"a server is missing for {', '.join(sorted(skipped))}")
 
 
 @pytest.mark.parametrize("path", PROOFS, ids=lambda path: path.stem)

@@ -25,7 +25,6 @@ from fastapi import FastAPI, Request
 from httpx import AsyncClient
 
 import tests.services.uvicorn as uvicorn_module
-from tests.conftest import or_skip
 from tests.services import (
     Database,
     Nginx,
@@ -147,9 +146,7 @@ async def test_two_servers_run_at_once(postgres: Postgres) -> None:
     assert not listens(other.port)
 
 
-@pytest.mark.parametrize(
-    "kind", [Postgres, Redis, lambda: or_skip(Nginx)(1, location=["return 204"])]
-)
+@pytest.mark.parametrize("kind", [Postgres, Redis, lambda: Nginx(1, location=["return 204"])])
 def test_a_server_whose_port_was_taken_meanwhile_takes_another(
     kind: Callable[[], Server],
 ) -> None:
@@ -270,8 +267,7 @@ def test_redis_answers_and_forgets(redis_server: Redis) -> None:
 async def test_pgbouncer_shares_few_backends_among_many_clients(
     postgres: Postgres, database: Database, release: Literal["old", "current"]
 ) -> None:
-    bouncer = or_skip(lambda: PgBouncer(postgres, release=release, pool_size=2))()
-    with bouncer:
+    with PgBouncer(postgres, release=release, pool_size=2) as bouncer:
         url = bouncer.url(database.name, None)
         clients = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(10)]
         pids = await asyncio.gather(

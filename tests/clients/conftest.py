@@ -14,7 +14,6 @@ import yaml
 
 from tests.clients import tools
 from tests.clients.tools import Person
-from tests.conftest import skip_where_missing
 from tests.proofs.harness import ROOT
 from tests.services import Program, serving_process
 
@@ -40,23 +39,17 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def node() -> Path:
-    with skip_where_missing():
-        return tools.node_tools(tools.NPM)
-    raise AssertionError
+    return tools.node_tools(tools.NPM)
 
 
 @pytest.fixture(scope="session")
 def validators() -> Path:
-    with skip_where_missing():
-        return tools.python_tools(tools.VALIDATORS)
-    raise AssertionError
+    return tools.python_tools(tools.VALIDATORS)
 
 
 @pytest.fixture(scope="session")
 def build() -> Path:
-    with skip_where_missing():
-        return tools.python_tools(("build==1.5.0", "hatchling>=1.27"))
-    raise AssertionError
+    return tools.python_tools(("build==1.5.0", "hatchling>=1.27"))
 
 
 @pytest.fixture(scope="session")

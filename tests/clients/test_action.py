@@ -15,7 +15,6 @@ import yaml
 
 from tests.clients import tools
 from tests.clients.tools import Person
-from tests.conftest import skip_where_missing
 from tests.packs import write
 from tests.proofs.harness import ROOT
 
@@ -35,9 +34,7 @@ def snippet() -> str:
 
 @pytest.fixture(scope="module")
 def schemas() -> Path:
-    with skip_where_missing():
-        return tools.python_tools(tools.SCHEMAS)
-    raise AssertionError
+    return tools.python_tools(tools.SCHEMAS)
 
 
 @pytest.fixture(scope="module")

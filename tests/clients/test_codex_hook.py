@@ -12,7 +12,6 @@ import pytest
 from tests.clients import tools
 from tests.clients.models import Service, that_patches
 from tests.clients.tools import ANSWER, Person, ask
-from tests.conftest import skip_where_missing
 from tests.packs import write
 from tests.proofs.harness import ROOT
 
@@ -30,9 +29,7 @@ def person(clone: Path, remote: Path, tmp_path: Path) -> Person:
     home = tmp_path / "home"
     home.mkdir()
     tools.on_github(remote, home)
-    with skip_where_missing():
-        return Person(home, clone, tools.node_tools(tools.MORE_NPM))
-    raise AssertionError
+    return Person(home, clone, tools.node_tools(tools.MORE_NPM))
 
 
 def patched(person: Person, project: Path, *more: str) -> Service:

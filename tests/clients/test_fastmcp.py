@@ -9,7 +9,6 @@ import pytest
 
 from tests.clients import tools
 from tests.clients.tools import run
-from tests.conftest import skip_where_missing
 from tests.services import Program
 
 SCRIPT = """
@@ -34,9 +33,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def fastmcp() -> Path:
-    with skip_where_missing():
-        return tools.python_tools(tools.FASTMCP)
-    raise AssertionError
+    return tools.python_tools(tools.FASTMCP)
 
 
 def test_it_lists_the_skill_and_calls_a_tool(fastmcp: Path, http: Program, tmp_path: Path) -> None:

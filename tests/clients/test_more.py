@@ -14,7 +14,6 @@ import pytest
 from tests.clients import tools
 from tests.clients.git_over_http import git_over_http
 from tests.clients.tools import ANSWER, Person, ask, files_of, run
-from tests.conftest import skip_where_missing
 from tests.packs import write
 from tests.proofs.harness import ROOT
 
@@ -26,16 +25,13 @@ pytestmark = [pytest.mark.more, pytest.mark.timeout(1800)]
 def other(clone: Path, remote: Path, tmp_path_factory: pytest.TempPathFactory) -> Person:
     home = tmp_path_factory.mktemp("home")
     tools.on_github(remote, home)
-    with skip_where_missing():
-        return Person(home, clone, tools.node_tools(tools.MORE_NPM))
-    raise AssertionError
+    return Person(home, clone, tools.node_tools(tools.MORE_NPM))
 
 
 def test_the_scanner_finds_nothing_grave_in_what_is_installed(
     released: Path, tmp_path: Path
 ) -> None:
-    with skip_where_missing():
-        commands = tools.python_tools(tools.SCANNER)
+    commands = tools.python_tools(tools.SCANNER)
     command: list[str | Path] = [commands / "skill-scanner", "scan"]
     command += ["--fail-on-severity", "high"]
     done = run([*command, released], check=False)
@@ -117,8 +113,7 @@ async def test_codex_installs_the_skill_and_the_server(other: Person, tmp_path: 
 
 
 def test_library_skills_finds_the_skill_of_the_wheel(clone: Path, tmp_path: Path) -> None:
-    with skip_where_missing():
-        commands = tools.python_tools(tools.LIBRARY_SKILLS)
+    commands = tools.python_tools(tools.LIBRARY_SKILLS)
     env = tmp_path / ".venv"
     run([sys.executable, "-m", "venv", env])
     run([env / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", clone])

@@ -12,7 +12,6 @@ import yaml
 
 from tests.clients import tools
 from tests.clients.tools import Person
-from tests.conftest import skip_where_missing
 from tests.packs import write
 from tests.proofs.harness import ROOT
 
@@ -25,9 +24,7 @@ CLEAN = "import asyncio\n\n\nasync def main(work):\n    await work()\n"
 
 @pytest.fixture(scope="module")
 def pre_commit() -> Path:
-    with skip_where_missing():
-        return tools.python_tools(tools.PRE_COMMIT)
-    raise AssertionError
+    return tools.python_tools(tools.PRE_COMMIT)
 
 
 def snippet() -> str:

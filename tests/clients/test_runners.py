@@ -12,7 +12,6 @@ import pytest
 
 from tests.clients import tools
 from tests.clients.tools import ANSWER, Person, ask
-from tests.conftest import skip_where_missing
 from tests.proofs.harness import ROOT
 
 pytestmark = pytest.mark.timeout(600)
@@ -21,16 +20,12 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 @pytest.fixture(scope="module")
 def uv() -> Path:
-    with skip_where_missing():
-        return tools.python_tools(tools.UV)
-    raise AssertionError
+    return tools.python_tools(tools.UV)
 
 
 @pytest.fixture(scope="module")
 def pipx() -> Path:
-    with skip_where_missing():
-        return tools.python_tools(tools.PIPX)
-    raise AssertionError
+    return tools.python_tools(tools.PIPX)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ import pytest
 
 from tests.conftest import RUNNING, running
 from tests.mutants.child import Child
-from tests.services import Server
+from tests.services import Server, ServiceMissing
 
 Report = Callable[..., None]
 # Seconds for a test, and times what it took with the block as it stands. Where others want the
@@ -81,6 +81,8 @@ class Mutation:
                     items.remove(killers[0])
                     items.insert(len(items) if ended.slow else 0, killers[0])
                 self._report(index=index, green=ended.green, test=ended.test, why=ended.why)
+        except ServiceMissing as missing:
+            self._report(broken=f"ServiceMissing: {missing}")
         finally:
             self._kill()
             self._close()

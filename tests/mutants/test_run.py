@@ -169,6 +169,8 @@ def test_a_few_mutants_are_as_recorded(pytestconfig: pytest.Config) -> None:
     done = command("--sample", "4", "--seed", seed, "--killers")
     if done.returncode == 1:  # a busy machine: what differs twice differs
         done = command("--sample", "4", "--seed", seed, "--killers")
+    if "ServiceMissing" in done.stderr and os.environ.get("CI") != "true":
+        pytest.skip("a server is missing: `make servers` unpacks it where apt is")
     assert done.returncode == 0, f"again with --mutant-seed {seed}:\n{done.stderr}"
 
 

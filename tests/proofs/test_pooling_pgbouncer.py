@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
-from tests.conftest import or_skip
 from tests.proofs.harness import Block, Witness
 from tests.services import Database, PgBouncer, Postgres
 
@@ -166,7 +165,7 @@ async def test_correct_answers_after_the_switch_of_a_current_pgbouncer(
 def small(postgres: Postgres) -> Iterator[PgBouncer]:
     """A PgBouncer that takes 20 clients, and gives a query a second to wait for one connection."""
     settings = {"max_client_conn": 20, "query_wait_timeout": 1}
-    with or_skip(lambda: PgBouncer(postgres, pool_size=1, settings=settings))() as server:
+    with PgBouncer(postgres, pool_size=1, settings=settings) as server:
         yield server
 
 
@@ -221,7 +220,7 @@ def administered(postgres: Postgres) -> Iterator[PgBouncer]:
         users.flush()
         Path(users.name).chmod(0o644)
         settings = {"auth_type": "trust", "auth_file": users.name, "admin_users": "postgres"}
-        with or_skip(lambda: PgBouncer(postgres, release="current", settings=settings))() as server:
+        with PgBouncer(postgres, release="current", settings=settings) as server:
             yield server
 
 

@@ -21,7 +21,7 @@ Idf = Callable[[str], float]
 _FIELDS = (1.0, 0.95, 0.95, 0.8, 0.75, 0.5, 0.4)
 """What a term counts by the best field that has it, in the order of Fields."""
 
-CUT = 0.54
+CUT = 0.56
 """The probability that any of the rules fits, below which the answer is that none does."""
 CUT_PLAIN = 0.08
 """The same for packs without a model, of which less is known."""
